@@ -1,0 +1,92 @@
+"""What the root service can be asked for: nothing but to replace the cron file by a set of schedules."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from dbcalm_cmd.wire import Command, InvalidCommand, require_integer, require_word
+
+FREQUENCIES = ("daily", "weekly", "monthly", "hourly", "interval")
+BACKUP_TYPES = ("full", "incremental")
+INTERVAL_UNITS = ("minutes", "hours")
+
+WHOLE_INTERVALS = {
+    "minutes": tuple(n for n in range(1, 60) if 60 % n == 0),
+    "hours": tuple(n for n in range(1, 24) if 24 % n == 0),
+}
+"""Intervals that cron keeps evenly. It starts the step anew at each full hour or day and reads a step that is too
+large as "once" (Debian's cron 3.0: ``*/90`` minutes runs hourly), so only divisors mean what they say."""
+
+_NEEDS = {
+    "daily": ("hour", "minute"),
+    "weekly": ("day_of_week", "hour", "minute"),
+    "monthly": ("day_of_month", "hour", "minute"),
+    "hourly": ("minute",),
+    "interval": ("interval_value", "interval_unit"),
+}
+_BOUNDS = {"minute": (0, 59), "hour": (0, 23), "day_of_week": (0, 6), "day_of_month": (1, 28)}
+_LARGEST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class CronSchedule:
+    """When to make which backup, in the host's time zone. Fields that the frequency does not need are None or in
+    range; ``day_of_week`` 0 is Sunday."""
+
+    id: int
+    backup_type: str
+    frequency: str
+    minute: int | None = None
+    hour: int | None = None
+    day_of_week: int | None = None
+    day_of_month: int | None = None
+    interval_value: int | None = None
+    interval_unit: str | None = None
+
+    def __post_init__(self) -> None:
+        require_integer(self.id, "id", 1, _LARGEST_ID)
+        require_word(self.backup_type, "backup_type", BACKUP_TYPES)
+        require_word(self.frequency, "frequency", FREQUENCIES)
+        for name in _NEEDS[self.frequency]:
+            if getattr(self, name) is None:
+                raise InvalidCommand(f"a schedule that runs {self.frequency} needs {name}")
+        for name, (low, high) in _BOUNDS.items():
+            if getattr(self, name) is not None:
+                require_integer(getattr(self, name), name, low, high)
+        if self.interval_unit is not None:
+            require_word(self.interval_unit, "interval_unit", INTERVAL_UNITS)
+        if self.frequency == "interval":
+            self._require_whole_interval()
+        elif self.interval_value is not None:
+            require_integer(self.interval_value, "interval_value", 1, _LARGEST_ID)
+
+    def _require_whole_interval(self) -> None:
+        whole = WHOLE_INTERVALS[str(self.interval_unit)]
+        if type(self.interval_value) is not int or self.interval_value not in whole:
+            raise InvalidCommand(
+                f"interval_value {self.interval_value!r} {self.interval_unit} cannot be kept by cron; "
+                f"allowed: {', '.join(map(str, whole))}"
+            )
+
+
+@dataclass(frozen=True)
+class UpdateCronSchedules(Command):
+    """Replace the cron file by exactly these schedules, all that are enabled."""
+
+    schedules: tuple[CronSchedule, ...]
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(schedule, CronSchedule) for schedule in self.schedules):
+            raise InvalidCommand("schedules must be a list of schedules")
+        if len({schedule.id for schedule in self.schedules}) != len(self.schedules):
+            raise InvalidCommand("two schedules have the same id")
+
+    @classmethod
+    def from_args(cls, args: object) -> Self:
+        """Return the command with these arguments; raise InvalidCommand where they do not fit."""
+        listed = args.get("schedules") if isinstance(args, dict) and set(args) == {"schedules"} else None
+        if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+            raise InvalidCommand("update_cron_schedules takes schedules, a list of objects")
+        try:
+            return cls(tuple(CronSchedule(**item) for item in listed))
+        except TypeError as error:
+            raise InvalidCommand("a schedule has an unknown or missing field") from error

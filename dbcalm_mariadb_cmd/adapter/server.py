@@ -1,0 +1,199 @@
+"""The database server, asked through its own command-line client, which speaks every way of logging in that the
+backup tool speaks, from the same credentials file."""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.adapter.linux import birth_time
+from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
+from dbcalm_mariadb_cmd.builder import (
+    CREDENTIALS_SECTION,
+    Binlog,
+    Engine,
+    client_argv,
+    facts_sql,
+)
+from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.manifest import Origin
+
+NO_CREDENTIALS = "credentials file not found or missing [client-dbcalm] section"
+NOT_RUNNING = "server is not running"
+NOT_STOPPED = "server is not stopped"
+NOT_EMPTY = "data directory is not empty"
+
+_CANNOT_CONNECT = re.compile(r"^ERROR (2002|2003|2006|2013|2026)\b", re.MULTILINE)
+_NO_LOGIN = re.compile(r"^ERROR (1045|1044|1698|1130|1862|4151)\b.*", re.MULTILINE)
+_DENIED = re.compile(r"^ERROR (?:1227|1142).*", re.MULTILINE)
+_PRIVILEGES = re.compile(r"need \(at least one of\) the (.+?) privilege")
+_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """A running server. ``gtid_at_base`` is the GTID that its binary log has at the base's position, "" for none,
+    None where it cannot tell; ``binlogs`` maps each binary log's name to its bytes, None where there is none."""
+
+    origin: Origin
+    lsn: int
+    binlogs: dict[str, int] | None
+    gtid_at_base: str | None
+    data_bytes: int
+
+
+def require_credentials(path: Path) -> None:
+    """Raise Refused 503 in the contract's words unless the file can be read and has our section."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise Refused(503, f"{NO_CREDENTIALS}: {path}: {error.strerror}") from error
+    if f"[{CREDENTIALS_SECTION}]" not in (line.strip() for line in lines):
+        raise Refused(503, f"{NO_CREDENTIALS}: {path}")
+
+
+def read_facts(engine: Engine, client: Path, credentials: Path, base: Binlog | None) -> ServerFacts:
+    """Ask the server who it is and run the statements that a backup will need; raise Refused 503 if it does not run,
+    does not let us in, or has not granted what is needed (the sentence has the GRANT to type)."""
+    asked = _ask(client, credentials, facts_sql(engine, base))
+    if _CANNOT_CONNECT.search(asked.stderr):
+        raise Refused(503, NOT_RUNNING)
+    if refused := _NO_LOGIN.search(asked.stderr):
+        raise Refused(503, f"the database refuses the user of {credentials}: {refused[0]}")
+    account, *rows = [line.split("\t") for line in asked.stdout.splitlines()] or [[""]]
+    if account[0] != "#account":
+        raise Refused(503, f"the database client failed: {' '.join(asked.stderr.split())[:300]}")
+    _require_grants(engine, account[1], asked.stderr)
+    binlogs, probes = rows.index(["#binlogs"]), rows.index(["#probes"])
+    variables = {row[0].lower(): row[1] for row in rows[:binlogs]}
+    gtid = None if account[2] == "NULL" else account[2]
+    return _facts(
+        engine,
+        variables,
+        {row[0]: int(row[1]) for row in rows[binlogs + 1 : probes]},
+        gtid,
+    )
+
+
+def is_running(client: Path, credentials: Path, data_dir: Path) -> bool:
+    """Tell whether a server answers, or any process of a server has its data directory here."""
+    asked = _ask(client, credentials, "SELECT 1;\n")
+    return not _CANNOT_CONNECT.search(asked.stderr) or server_process(data_dir)
+
+
+def _ask(client: Path, credentials: Path, sql: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            client_argv(client, credentials),
+            input=sql,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Refused(503, f"the database does not answer within {_SECONDS} s") from error
+
+
+def _require_grants(engine: Engine, account: str, stderr: str) -> None:
+    denied = _DENIED.findall(stderr)
+    if not denied:
+        return
+    needed = [found[1] for line in denied if (found := _PRIVILEGES.search(line))]
+    missing = [grant for grant in engine.grants if any(grant in names for names in needed)]
+    user, _, host = account.rpartition("@")
+    grants = ", ".join(missing or engine.grants)
+    raise Refused(
+        503,
+        f"the backup user lacks a grant; type: GRANT {grants} ON *.* TO `{user}`@`{host}`;",
+    )
+
+
+def _facts(
+    engine: Engine, variables: dict[str, str], binlogs: dict[str, int], gtid: str | None
+) -> ServerFacts:
+    version = variables.get("version", "")
+    is_mariadb = "mariadb" in (version + variables.get("version_comment", "")).lower()
+    if is_mariadb != (engine.name == "mariadb"):
+        raise Refused(503, f"db_type is {engine.name}, but the server is {version}")
+    data_dir = Path(os.path.realpath(variables["datadir"]))
+    lsn = variables.get("innodb_lsn_current") or variables.get("innodb_redo_log_current_lsn") or "0"
+    return ServerFacts(
+        origin=Origin(
+            version=version.split("-", 1)[0],
+            data_dir=str(data_dir),
+            ibdata=_ibdata(data_dir, variables),
+            server_uuid=variables.get("server_uuid", ""),
+            elsewhere=_elsewhere(data_dir, variables),
+        ),
+        lsn=int(lsn),
+        binlogs=binlogs if variables.get("log_bin") == "ON" else None,
+        gtid_at_base=gtid,
+        data_bytes=_data_bytes(data_dir, set(binlogs)),
+    )
+
+
+def _ibdata(data_dir: Path, variables: dict[str, str]) -> tuple[int, int]:
+    first = variables.get("innodb_data_file_path", "ibdata1:").split(":", 1)[0]
+    path = data_dir / _value(variables, "innodb_data_home_dir") / first
+    try:
+        return path.stat().st_ino, birth_time(path)
+    except OSError as error:
+        raise Refused(
+            503,
+            f"user mysql cannot read the server's data directory: {path}: {error.strerror}",
+        ) from error
+
+
+def _elsewhere(data_dir: Path, variables: dict[str, str]) -> dict[str, str]:
+    names = (
+        "innodb_data_home_dir",
+        "innodb_log_group_home_dir",
+        "innodb_undo_directory",
+        "aria_log_dir_path",
+    )
+    paths = {name: Path(os.path.realpath(data_dir / _value(variables, name))) for name in names}
+    return {name: str(path) for name, path in paths.items() if path != data_dir}
+
+
+def _value(variables: dict[str, str], name: str) -> str:
+    value = variables.get(name, "")
+    return "" if value == "NULL" else value
+
+
+def _data_bytes(data_dir: Path, binlogs: set[str]) -> int:
+    """Return about how many bytes a full backup will copy: all but binary logs, redo log and temporary files."""
+    total = 0
+    for root, _folders, files in os.walk(data_dir):
+        for name in files:
+            if name in binlogs or name.startswith(("ib_logfile", "ibtmp", "#ib_redo", "#sql")):
+                continue
+            try:
+                total += os.lstat(os.path.join(root, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def server_process(data_dir: Path) -> bool:
+    """Tell whether a server process works in the data directory: it changes into it at start, and keeps its path on
+    its command line where it was given there."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if (entry / "comm").read_text().strip() not in (
+                "mariadbd",
+                "mysqld",
+                "mariadbd-safe",
+            ):
+                continue
+            words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            if f"--datadir={data_dir}" in words or os.path.realpath(entry / "cwd") == str(data_dir):
+                return True
+        except OSError:
+            continue  # It ended, or it is another user's server, whose data directory mysql could not restore into.
+    return False

@@ -1,0 +1,215 @@
+"""The backup tool as a process: found, run, watched, and judged.
+
+Only SIGINT and SIGKILL end it (it blocks SIGTERM), so it is tied to its parent's life by the kernel. Exit code 0 is
+not success: see ``judge``. Sources: the vendors' documentation of mariadb-backup
+and XtraBackup, and runs of mariadb-backup 10.11.
+"""
+
+import re
+import shutil
+import subprocess
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
+from dbcalm_mariadb_cmd.builder import Binlog, Engine
+from dbcalm_mariadb_cmd.errors import JobFailed, Refused
+
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_LOG_HALF = 1 << 18
+_TAIL_LINES = 40
+_TAIL_CHARACTERS = 16_000
+_LINE_LIMIT = 4096
+_CORRUPTED = "innodb_corrupted_pages"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """What the tool says that a backup covers: its kind and log sequence numbers."""
+
+    backup_type: str
+    from_lsn: int
+    to_lsn: int
+
+
+class Output:
+    """What tools wrote to standard error in one job: a file of at most 512 KiB, its first and its last half."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._room = _LOG_HALF
+        self._later: deque[bytes] = deque()
+        self._later_bytes = 0
+        self._dropped = False
+        self._last: deque[bytes] = deque(maxlen=_TAIL_LINES)
+
+    def add(self, line: bytes) -> None:
+        """Take one line."""
+        self._last.append(line)
+        if self._room > 0:
+            self._room -= self._file.write(line)
+            return
+        self._later.append(line)
+        self._later_bytes += len(line)
+        while self._later_bytes > _LOG_HALF:
+            self._later_bytes -= len(self._later.popleft())
+            self._dropped = True
+
+    def finish(self) -> None:
+        """Write what the first half had no room for."""
+        with self._file:
+            self._file.write(b"[...]\n" * self._dropped + b"".join(self._later))
+
+    def tail(self) -> str:
+        """Return the last lines, about a screen."""
+        return b"".join(self._last).decode("utf-8", "replace")[-_TAIL_CHARACTERS:]
+
+
+def find(configured: Path | None, names: tuple[str, ...]) -> Path:
+    """Return the program that is configured or else the first that is found; raise Refused 503 if there is none."""
+    if configured is not None:
+        if not shutil.which(str(configured)):
+            raise Refused(503, f"{configured} is not a program that user mysql can run")
+        return configured
+    for name in names:
+        if found := shutil.which(name, path=SEARCHED):
+            return Path(found)
+    raise Refused(
+        503,
+        f"none of {', '.join(names)} is installed; on Debian: apt install mariadb-backup",
+    )
+
+
+def version(tool: Path) -> str:
+    """Return the tool's version, such as "10.11.19"; raise Refused 503 if it does not tell."""
+    status = tool.stat()
+    return _version(str(tool), status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _version(tool: str, _mtime_ns: int, _inode: int) -> str:
+    asked = subprocess.run(
+        [tool, "--version"],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    found = re.search(rb"(?:server|version) (\d+\.\d+\.\d+)", asked.stdout + asked.stderr)
+    if not found:
+        raise Refused(503, f"{tool} --version does not say which version it is")
+    return found[1].decode()
+
+
+def run(argv: list[str], output: Output, on_line: Callable[[str], None], lock: int) -> None:
+    """Run the tool to its end and judge how it ended; raise JobFailed. ``on_line`` gets each line of its log.
+
+    The tool holds the job's lock beside us: whoever sees the lock free knows that nothing writes any more.
+    """
+    last = ""
+    with subprocess.Popen(
+        argv,
+        env=ENVIRONMENT,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=(lock,),
+        preexec_fn=die_with_parent,
+    ) as process:
+        assert process.stderr is not None
+        for line in iter(lambda: process.stderr.readline(_LINE_LIMIT), b""):  # type: ignore[union-attr]
+            output.add(line)
+            text = line.decode("utf-8", "replace").strip()
+            last = text or last
+            on_line(text)
+    judge(process.returncode, last, output.tail())
+
+
+def judge(return_code: int, last_line: str, tail: str) -> None:
+    """Raise JobFailed unless the tool says that it has succeeded: exit code 0 and "completed OK!" in its last line."""
+    if return_code == 0 and "completed OK!" in last_line:
+        return
+    if return_code < 0:
+        raise JobFailed(f"the backup tool was ended by signal {-return_code}", return_code)
+    cause = _cause(tail) or last_line
+    raise JobFailed(f"the backup tool failed with exit code {return_code}: {cause}", return_code)
+
+
+def _cause(tail: str) -> str:
+    """Return the line that most likely says why the tool failed."""
+    lines = [
+        re.sub(r"^(\[\d+\] )?\d{4}-\d\d-\d\d +\d+:\d\d:\d\d (\d+ )?", "", line) for line in tail.splitlines()
+    ]
+    for mark in ("[ERROR]", "Error:", "error", "FATAL", "failed"):
+        for line in lines:
+            if mark in line and "completed OK!" not in line:
+                return " ".join(line.split())[:300]
+    return ""
+
+
+def read_checkpoints(folder: Path, engine: Engine) -> Checkpoints:
+    """Return what a backup's checkpoints file says, under either vendor's name; raise JobFailed if it says nothing."""
+    values = _key_values(_metadata(folder, engine, "checkpoints"))
+    try:
+        return Checkpoints(values["backup_type"], int(values["from_lsn"]), int(values["to_lsn"]))
+    except (KeyError, ValueError) as error:
+        raise JobFailed("the backup tool left a checkpoints file that cannot be read") from error
+
+
+def read_binlog(folder: Path, engine: Engine) -> Binlog | None:
+    """Return the binary log's position at the backup's moment, or None where the server keeps no binary log."""
+    try:
+        words = _metadata(folder, engine, "binlog_info").split()
+        return Binlog(words[0], int(words[1]), "".join(words[2:]))
+    except (JobFailed, IndexError, ValueError):
+        return None
+
+
+def require_whole(folder: Path, engine: Engine, base_lsn: int | None) -> Checkpoints:
+    """Return the checkpoints of a finished backup; raise JobFailed if what the tool wrote is not a whole backup.
+
+    ``base_lsn`` is the base's ``to_lsn``, None for a full backup.
+    """
+    checkpoints = read_checkpoints(folder, engine)
+    _metadata(folder, engine, "info")
+    if (folder / _CORRUPTED).exists():
+        raise JobFailed(
+            f"the server has corrupted pages, listed in {_CORRUPTED}; run mariadb-check on its tables"
+        )
+    expected = ("full-backuped", 0) if base_lsn is None else ("incremental", base_lsn)
+    if (checkpoints.backup_type, checkpoints.from_lsn) != expected:
+        raise JobFailed(
+            f"the backup tool made a backup of type {checkpoints.backup_type} from LSN {checkpoints.from_lsn} "
+            f"where {expected[0]} from LSN {expected[1]} was asked for"
+        )
+    if checkpoints.to_lsn < checkpoints.from_lsn:
+        raise JobFailed(
+            f"the backup ends at LSN {checkpoints.to_lsn}, before it begins at {checkpoints.from_lsn}"
+        )
+    return checkpoints
+
+
+def is_metadata(name: str, engine: Engine) -> bool:
+    """Tell whether a file of a backup is the tool's own and not the server's."""
+    return name == "backup-my.cnf" or name.startswith(engine.metadata_prefixes)
+
+
+def _metadata(folder: Path, engine: Engine, what: str) -> str:
+    for prefix in engine.metadata_prefixes:
+        try:
+            return (folder / f"{prefix}{what}").read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            continue
+    raise JobFailed(f"the backup tool left no {what} file")
+
+
+def _key_values(text: str) -> dict[str, str]:
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, value in pairs}

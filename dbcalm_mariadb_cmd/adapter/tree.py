@@ -1,0 +1,164 @@
+"""Folders of a backup: listed, checksummed, copied, removed. Links and devices have no place in them."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+_CHUNK = 1 << 22
+_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class FileState:
+    """One file: bytes, times of change in ns, and SHA-256 in hexadecimal.
+
+    The times stand for the checksum: a file whose size, mtime and ctime are as they were was not written since, as
+    ctime cannot be set by a program.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    sha256: str
+
+    def unwritten(self, status: os.stat_result) -> bool:
+        """Tell whether the file was left alone since this state was taken."""
+        return (self.size, self.mtime_ns, self.ctime_ns) == (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+
+def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield (path below the folder, lstat) of each file, and of each folder as path + "/"; raise OSError for links,
+    devices and the like."""
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    for entry in listed:
+        status = entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            yield f"{entry.name}/", status
+            for below, inner in walk(folder / entry.name):
+                yield f"{entry.name}/{below}", inner
+        elif stat.S_ISREG(status.st_mode):
+            yield entry.name, status
+        else:
+            raise OSError(f"{folder / entry.name} is neither a file nor a folder")
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder; files that vanish meanwhile do not count."""
+    total = 0
+    for root, _folders, files in os.walk(folder):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def file_state(path: Path) -> FileState:
+    """Read a file and return its state; raise OSError if it is written to meanwhile."""
+    with path.open("rb", buffering=0) as file:
+        before = os.fstat(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        state = FileState(before.st_size, before.st_mtime_ns, before.st_ctime_ns, digest)
+        if not state.unwritten(os.fstat(file.fileno())):
+            raise OSError(f"{path} changed while it was read")
+    return state
+
+
+def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Callable[[int], None]) -> None:
+    """Copy the named files (path below the folder: expected SHA-256; a path that ends in "/" is a folder) into a new
+    folder, and raise ValueError naming the first file whose copy is not what was expected.
+
+    The kernel copies, by reference where the file system can. Files get 0660 and folders 0700, as the server
+    makes them.
+    """
+    target.mkdir(mode=0o700)
+    for name in names:
+        if name.endswith("/"):
+            (target / name).mkdir(mode=0o700)
+    files = [name for name in names if not name.endswith("/")]
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        jobs = [pool.submit(_copy_file, source / name, target / name, names[name]) for name in files]
+        try:
+            for job in jobs:
+                on_bytes(job.result())
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _copy_file(source: Path, target: Path, sha256: str) -> int:
+    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+    writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660)
+    with (
+        open(reading, "rb", buffering=0) as original,
+        open(writing, "r+b", buffering=0) as copy,
+    ):
+        os.fchmod(writing, 0o660)
+        size = os.fstat(reading).st_size
+        done = 0
+        while done < size and (step := _copy_step(reading, writing, size - done)):
+            done += step
+        copy.seek(0)
+        if hashlib.file_digest(copy, "sha256").hexdigest() != sha256:
+            raise ValueError(f"{original.name} is not what was backed up: its checksum differs")
+    return size
+
+
+def _copy_step(reading: int, writing: int, count: int) -> int:
+    try:
+        return os.copy_file_range(reading, writing, min(count, 1 << 30))
+    except OSError:  # Across some file systems the kernel cannot; then the bytes go through us.
+        chunk = memoryview(os.read(reading, min(count, _CHUNK)))
+        written = 0
+        while written < len(chunk):
+            written += os.write(writing, chunk[written:])
+        return written
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and what is in it. Walks by descriptor, follows no link, and stays on one device."""
+    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _remove_below(
+            parent,
+            folder.name,
+            os.stat(folder.name, dir_fd=parent, follow_symlinks=False).st_dev,
+        )
+    finally:
+        os.close(parent)
+
+
+def _remove_below(parent: int, name: str, device: int) -> None:
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        if os.fstat(descriptor).st_dev != device:
+            raise OSError(f"{name} lies on another device and is not removed")
+        with os.scandir(descriptor) as entries:
+            listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for inner, is_folder in listed:
+            if is_folder:
+                _remove_below(descriptor, inner, device)
+            else:
+                os.unlink(inner, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+    os.rmdir(name, dir_fd=parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; raise OSError if that fails."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

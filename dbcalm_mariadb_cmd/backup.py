@@ -1,0 +1,130 @@
+"""Making a backup: copied into a hidden folder, judged, checksummed, synced, and only then given its name."""
+
+import hashlib
+import json
+import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from dbcalm_cmd.process import utc_now
+from dbcalm_mariadb_cmd.adapter import tool
+from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
+from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, remove_tree, sync_folder, walk
+from dbcalm_mariadb_cmd.builder import backup_argv
+from dbcalm_mariadb_cmd.jobs import BackupJob, Progress
+from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, Damaged, Manifest, encode_files, read_manifest
+
+_COPYING = re.compile(r"\[(\d+)\] \S+ \S+ Copying .+ to (/.+)")
+_DONE = re.compile(r"\[(\d+)\] \S+ \S+ +\.\.\.done")
+_READERS = 2
+_FOLDER = FileState(0, 0, 0, "")
+
+
+def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
+    """Make the backup and return its manifest; raise JobFailed or OSError, and then leave clean-up to ``undo``."""
+    places, started = job.places, utc_now()
+    folder = places.working / job.job_id
+    folder.mkdir(mode=0o700)
+    progress = Progress(places.job(job.job_id), job.expected_bytes)
+    progress.phase("copying")
+    base = read_manifest(places.backup(job.base)) if job.base else None
+    base_folder = places.backup(job.base) if job.base else None
+    with _Checksums(folder, progress) as checksums:
+        argv = backup_argv(Path(places.tool), Path(places.credentials), folder, base_folder)
+        tool.run(argv, output, checksums.follow, lock)
+        checkpoints = tool.require_whole(folder, places.engine, base.to_lsn if base else None)
+        progress.phase("checksumming")
+        files = checksums.finish()
+    listed = encode_files(files)
+    manifest = Manifest(
+        id=job.id,
+        type="incremental" if base else "full",
+        from_backup_id=job.base,
+        seq=job.seq,
+        job_id=job.job_id,
+        schedule_id=job.schedule_id,
+        timeline=job.timeline,
+        note=job.note,
+        start_time=started,
+        end_time=utc_now(),
+        size=sum(state.size for state in files.values()),
+        file_count=sum(not name.endswith("/") for name in files),
+        files_sha256=hashlib.sha256(listed).hexdigest(),
+        engine=places.engine_name,
+        tool_version=job.tool_version,
+        server=job.server,
+        from_lsn=checkpoints.from_lsn,
+        to_lsn=checkpoints.to_lsn,
+        binlog=tool.read_binlog(folder, places.engine),
+    )
+    progress.phase("syncing")
+    (folder / FILES).write_bytes(listed)
+    (folder / MANIFEST).write_text(json.dumps(manifest.facts(), indent=1), encoding="utf-8")
+    sync_file_system(folder)
+    rename_new(folder, places.backup(job.id))
+    sync_folder(Path(places.backup_dir))
+    return manifest
+
+
+def undo(job: BackupJob) -> Manifest | None:
+    """Clean up after a job that did not report its end: return the manifest if the backup had got its name, which it
+    gets when it is whole; else remove its working folder and return None."""
+    try:
+        manifest = read_manifest(job.places.backup(job.id))
+        if manifest.job_id == job.job_id:
+            return manifest
+    except Damaged:
+        pass  # Whatever lies under that name, it is not this job's whole backup.
+    working = job.places.working / job.job_id
+    if working.exists():
+        remove_tree(working)
+    return None
+
+
+class _Checksums:
+    """Reads each file as soon as the tool says that it is done with it, while the tool copies the next one."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._pool = ThreadPoolExecutor(_READERS)
+        self._copied_by: dict[str, Path] = {}
+        self._early: dict[str, Future[FileState]] = {}
+
+    def __enter__(self) -> "_Checksums":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def follow(self, line: str) -> None:
+        """Take a line of the tool's log."""
+        if copying := _COPYING.fullmatch(line):
+            self._copied_by[copying[1]] = Path(copying[2])
+        elif (done := _DONE.fullmatch(line)) and (path := self._copied_by.pop(done[1], None)):
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        if path.is_relative_to(self._folder) and path.exists():
+            self._progress.add(path.stat().st_size)
+            self._early[str(path.relative_to(self._folder))] = self._pool.submit(file_state, path)
+
+    def finish(self) -> dict[str, FileState]:
+        """Return the state of every file and folder. What was written to after it was read is read again."""
+        found = list(walk(self._folder))
+        states: dict[str, FileState | Future[FileState]] = {}
+        for name, status in found:
+            early = self._read_early(name)
+            if name.endswith("/"):
+                states[name] = _FOLDER
+            elif early is not None and early.unwritten(status):
+                states[name] = early
+            else:
+                states[name] = self._pool.submit(file_state, self._folder / name)
+        return {
+            name: state.result() if isinstance(state, Future) else state for name, state in states.items()
+        }
+
+    def _read_early(self, name: str) -> FileState | None:
+        future = self._early.get(name)
+        return future.result() if future is not None and future.exception() is None else None

@@ -1,0 +1,149 @@
+"""The command lines of the backup tools and of the database's client: pure functions from values to argv lists.
+
+mariadb-backup and XtraBackup are one engine with two profiles; what differs between them stands in ``ENGINES``. The
+facts come from the vendors' documentation: mariadb.com/docs (mariadb-backup) and docs.percona.com (XtraBackup 8.4).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+GROUP_SUFFIX = "-dbcalm"
+CREDENTIALS_SECTION = "client" + GROUP_SUFFIX
+
+LOG_COPY_INTERVAL_MS = 100
+"""How often the tool looks for new redo log. Its default of 1000 is a wait of up to a second at each backup's end."""
+
+_VARIABLES = (
+    "version", "version_comment", "datadir", "log_bin", "innodb_data_home_dir", "innodb_data_file_path",
+    "innodb_log_group_home_dir", "innodb_undo_directory", "aria_log_dir_path", "log_bin_basename", "server_uuid",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What differs between the two vendors' tools and servers.
+
+    ``apply_log_only``: XtraBackup must be told to leave a base open for the next incremental, on every step but the
+    last; mariadb-backup refuses that flag with exit code 2. ``grant_probes``: the statements that the tool runs, some
+    of them only at the very end of a copy, so that a missing grant shows itself in the first second.
+    """
+
+    name: str
+    programs: tuple[str, ...]
+    clients: tuple[str, ...]
+    metadata_prefixes: tuple[str, ...]
+    apply_log_only: bool
+    grants: tuple[str, ...]
+    grant_probes: tuple[str, ...]
+    gtid_at: str
+
+
+ENGINES = {
+    "mariadb": Engine(
+        name="mariadb",
+        programs=("mariadb-backup", "mariabackup"),
+        clients=("mariadb", "mysql"),
+        metadata_prefixes=("mariadb_backup_", "xtrabackup_"),
+        apply_log_only=False,
+        grants=("RELOAD", "PROCESS", "LOCK TABLES", "BINLOG MONITOR"),
+        grant_probes=(
+            "BACKUP STAGE START",
+            "BACKUP STAGE END",
+            "SHOW ENGINE INNODB STATUS",
+            "SHOW MASTER STATUS",
+        ),
+        gtid_at="BINLOG_GTID_POS('{file}', {position})",
+    ),
+    "mysql": Engine(
+        name="mysql",
+        programs=("xtrabackup",),
+        clients=("mysql",),
+        metadata_prefixes=("xtrabackup_",),
+        apply_log_only=True,
+        grants=(
+            "BACKUP_ADMIN",
+            "PROCESS",
+            "RELOAD",
+            "LOCK TABLES",
+            "REPLICATION CLIENT",
+        ),
+        grant_probes=(
+            "LOCK INSTANCE FOR BACKUP",
+            "UNLOCK INSTANCE",
+            "SHOW ENGINE INNODB STATUS",
+            "SELECT 1 FROM performance_schema.log_status WHERE 0",
+            "SELECT 1 FROM performance_schema.keyring_component_status WHERE 0",
+            "SELECT 1 FROM performance_schema.replication_group_members WHERE 0",
+        ),
+        gtid_at="NULL",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Binlog:
+    """A position in the binary log: file name, byte offset, and the GTID reached there (may be empty)."""
+
+    file: str
+    position: int
+    gtid: str
+
+
+def backup_argv(tool: Path, credentials: Path, target: Path, base: Path | None) -> list[str]:
+    """Return the command that copies the running server into ``target``, or what changed in it since ``base``."""
+    incremental = [f"--incremental-basedir={base}"] if base else []
+    return [
+        str(tool),
+        f"--defaults-file={credentials}",  # Must come first: the tool refuses it anywhere else.
+        f"--defaults-group-suffix={GROUP_SUFFIX}",
+        "--backup",
+        f"--target-dir={target}",
+        f"--log-copy-interval={LOG_COPY_INTERVAL_MS}",
+        *incremental,
+    ]
+
+
+def prepare_argvs(engine: Engine, tool: Path, target: Path, incrementals: list[Path]) -> list[list[str]]:
+    """Return the commands that make a copied chain startable, in order: the full first, then each incremental.
+
+    Each changes its inputs (the deltas of an incremental are consumed), so these must be copies.
+    """
+    steps = [[], *([f"--incremental-dir={folder}"] for folder in incrementals)]
+    commands = []
+    for number, step in enumerate(steps, start=1):
+        leave_open = ["--apply-log-only"] if engine.apply_log_only and number < len(steps) else []
+        prepare = ["--prepare", f"--target-dir={target}", *leave_open, *step]
+        commands.append([str(tool), f"--defaults-file={target}/backup-my.cnf", *prepare])
+    return commands
+
+
+def client_argv(client: Path, credentials: Path) -> list[str]:
+    """Return the client's command; it reads statements from standard input and goes on after one that fails."""
+    return [
+        str(client),
+        f"--defaults-file={credentials}",
+        f"--defaults-group-suffix={GROUP_SUFFIX}",
+        "--batch",
+        "--skip-column-names",
+        "--connect-timeout=5",
+        "--force",
+    ]
+
+
+def facts_sql(engine: Engine, base: Binlog | None) -> str:
+    """Return the statements that ask a server who and where it is, one a line; ``#`` rows head what follows them."""
+    names = ", ".join(f"'{name}'" for name in _VARIABLES)
+    gtid_at = engine.gtid_at.format(file=base.file, position=base.position) if base else "NULL"
+    return "\n".join(
+        [
+            f"SELECT '#account', CURRENT_USER(), {gtid_at};",
+            f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names});",
+            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_current', 'Innodb_redo_log_current_lsn');",
+            "SELECT '#binlogs';",
+            "SHOW BINARY LOGS;",
+            "SELECT '#probes';",
+            "SET SESSION lock_wait_timeout = 3;",
+            *(f"{statement};" for statement in engine.grant_probes),
+            "",
+        ]
+    )

@@ -1,0 +1,184 @@
+"""Every key of ``config.yml``: its default, what is allowed, and what it is for.
+
+Each program has a frozen settings class that names just the keys which it reads; ``load`` fills it from this one table.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+DEFAULT_CONFIG = Path("/etc/dbcalm/config.yml")
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. ``mistakes`` has one line for each; the message joins them."""
+
+    def __init__(self, path: Path, mistakes: list[str]) -> None:
+        self.path = path
+        self.mistakes = mistakes
+        super().__init__(f"{path}: " + "; ".join(mistakes))
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: ``read`` turns the YAML value into ours or raises ValueError; ``allowed`` completes "must be …"."""
+
+    default: object
+    allowed: str
+    about: str
+    read: Callable[[object], object]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or "\n" in value or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _path(value: object) -> Path:
+    if not _text(value).startswith("/"):
+        raise ValueError
+    return Path(_text(value))
+
+
+def _path_or_empty(value: object) -> Path | None:
+    return None if value in ("", None) else _path(value)
+
+
+def _one_of(*words: str) -> Callable[[object], object]:
+    def read(value: object) -> object:
+        if value not in words:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _port(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= 65535:
+        raise ValueError
+    return value
+
+
+def _address(value: object) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", _text(value)):
+        raise ValueError
+    return _text(value)
+
+
+def _user(value: object) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", _text(value)):
+        raise ValueError
+    return _text(value)
+
+
+def _key_text(value: object) -> str:
+    if value != "" and len(_text(value)) < 32:
+        raise ValueError
+    return _text(value)
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(
+        re.fullmatch(r"\*|https?://[^\s/,]+", str(item)) for item in value
+    ):
+        raise ValueError
+    return tuple(value)
+
+
+_FILE = "an absolute path"
+_FILE_OR_EMPTY = "an absolute path, or empty"
+
+KEYS: dict[str, Key] = {
+    "db_type": Key("mariadb", "mariadb or mysql", "Which server is backed up, and so with which tool.",
+                   _one_of("mariadb", "mysql")),
+    "backup_dir": Key("/var/backups/dbcalm", _FILE, "Where backups live, one folder each; owned by mysql.", _path),
+    "data_dir": Key("/var/lib/mysql", _FILE, "The server's data directory.", _path),
+    "backup_bin": Key("", _FILE_OR_EMPTY, "The backup tool; empty: mariadb-backup, mariabackup or xtrabackup, "
+                      "whichever is found.", _path_or_empty),
+    "client_bin": Key("", _FILE_OR_EMPTY, "The database's command-line client; empty: mariadb or mysql, "
+                      "whichever is found.", _path_or_empty),
+    "backup_credentials_file": Key("/etc/dbcalm/credentials.cnf", _FILE, "Option file with the section "
+                                   "[client-dbcalm]: user, password, host or socket.", _path),
+    "restore_dir": Key("", _FILE_OR_EMPTY, "Where restores to a folder go; empty: restores/ in backup_dir.",
+                       _path_or_empty),
+    "job_dir": Key("/var/lib/dbcalm-mariadb-cmd", _FILE, "Journal, lock and logs of jobs; private to mysql.", _path),
+    "api_host": Key("0.0.0.0", "a host name or an IP address", "The address that the API listens on.", _address),
+    "api_port": Key(8335, "an integer from 1 to 65535", "The port that the API listens on.", _port),
+    "ssl_cert": Key("/etc/dbcalm/ssl/fullchain-cert.pem", _FILE, "The API's certificate with its chain, PEM.", _path),
+    "ssl_key": Key("/etc/dbcalm/ssl/private-key.pem", _FILE, "The certificate's private key, PEM.", _path),
+    "log_file": Key("", _FILE_OR_EMPTY, "Also log to this file, such as /var/log/dbcalm/dbcalm.log; empty: only to "
+                    "standard error, which systemd keeps.", _path_or_empty),
+    "log_level": Key("info", "debug, info, warning or error", "What is logged.",
+                     _one_of("debug", "info", "warning", "error")),
+    "jwt_secret_key": Key("", "at least 32 characters, or empty", "The key that signs tokens. Better kept in "
+                          "jwt_secret_key_file: this file is read by user mysql too.", _key_text),
+    "jwt_secret_key_file": Key("/etc/dbcalm/jwt.key", _FILE, "File with the key that signs tokens, used while "
+                               "jwt_secret_key is empty.", _path),
+    "jwt_algorithm": Key("HS256", "HS256, HS384 or HS512", "How tokens are signed.",
+                         _one_of("HS256", "HS384", "HS512")),
+    "cors_origins": Key([], "a list of origins such as https://ui.example.org, or of \"*\"",
+                        "Web pages of these origins may call the API.", _origins),
+    "database_file": Key("/var/lib/dbcalm/db.sqlite3", _FILE, "The catalogue.", _path),
+    "cmd_socket": Key("/var/run/dbcalm/cmd.sock", _FILE, "The root service's socket.", _path),
+    "mariadb_cmd_socket": Key("/var/run/dbcalm/mariadb-cmd.sock", _FILE, "The mysql service's socket.", _path),
+    "dbcalm_user": Key("dbcalm", "the name of a user", "The user that runs the API and may call the services.", _user),
+}  # fmt: skip
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, where YAML would silently let the last one win."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[object, object]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for position, key in enumerate(keys):
+        if key in keys[:position]:
+            line = node.value[position][0].start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: key {key!r} stands twice")
+    return dict(yaml.SafeLoader.construct_mapping(loader, node, deep=True))
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load(settings: type[T], path: Path) -> T:
+    """Return a settings object whose fields are keys of the table, read from a YAML file or defaulted; raise
+    ConfigError that lists every mistake."""
+    values = _read(path)
+    mistakes = [f"unknown key {key!r}; known keys: {', '.join(KEYS)}" for key in values if key not in KEYS]
+    chosen: dict[str, Any] = {}
+    for field in fields(settings):
+        key = KEYS[field.name]
+        try:
+            chosen[field.name] = key.read(values.get(field.name, key.default))
+        except (ValueError, TypeError):
+            mistakes.append(f"{field.name} must be {key.allowed}")
+    if mistakes:
+        raise ConfigError(path, mistakes)
+    return settings(**chosen)
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except FileNotFoundError as error:
+        raise ConfigError(path, ["the file does not exist; DBCALM_CONFIG names another one"]) from error
+    except OSError as error:
+        raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(path, ["is not valid YAML: " + " ".join(str(error).split())]) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(path, ["must be a mapping of keys to values"])
+    return values

@@ -1,0 +1,150 @@
+"""Accepting jobs: one at a time, under the lock, in the journal before anybody is told, and done by a runner."""
+
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbcalm_cmd.process import Answer, log
+from dbcalm_mariadb_cmd import runner
+from dbcalm_mariadb_cmd.adapter.journal import Journal
+from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
+from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.history import History
+from dbcalm_mariadb_cmd.jobs import Job, exclusive, open_lock, read_order, write_order
+
+_GRACE_SECONDS = 3.0
+"""How long a caller waits for a lock that no open job holds: a runner that is just leaving, or a deletion."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that may start, the command line that it begins with, what the journal shall say of it beside that, and
+    what the caller is answered."""
+
+    job: Job
+    argv: list[str]
+    event: dict[str, object]
+    answer: Answer
+
+
+class JobControl:
+    """Starts runners and notices their ends, also of those that an earlier life of the service started."""
+
+    def __init__(self, job_dir: Path, backup_dir: Path) -> None:
+        (job_dir / "jobs").mkdir(mode=0o700, exist_ok=True)
+        self.journal = Journal(job_dir / "journal")
+        self.history = History(self.journal, backup_dir)
+        self.changed = threading.Condition()
+        self._job_dir = job_dir
+        self._accepting = threading.Lock()
+
+    def accept(self, job_id: str, plan: Callable[[], Plan]) -> Answer:
+        """Start the planned job and return its answer, or the earlier one if this job's id is known. Raise Refused 409
+        if a job runs, or whatever the plan raises."""
+        with self._accepting:
+            self.history.catch_up()
+            if known := self.history.answer(job_id):
+                return known
+            with self.locked() as lock:
+                planned = plan()
+                self._start(planned, lock)
+                return planned.answer
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Hold the lock, with whatever its last holder left open settled; raise Refused 409 naming the running job."""
+        give_up = time.monotonic() + _GRACE_SECONDS
+        while True:
+            with exclusive(self._job_dir) as lock:
+                if lock is not None:
+                    self._settle()
+                    yield lock
+                    return
+            self.history.catch_up()
+            if (running := self.history.open) is not None:
+                job_id = str(running["job_id"])
+                raise Refused(
+                    409, f"job {job_id} is running ({running['type']}); wait for its end", job_id=job_id
+                )
+            if time.monotonic() > give_up:
+                raise Refused(409, "a backup is being deleted; try again in a moment")
+            time.sleep(0.005)
+
+    def recover(self) -> None:
+        """Settle what an earlier life left: at once if its runner is gone, else as soon as it is."""
+        try:
+            with self.locked():
+                pass
+        except Refused:
+            threading.Thread(target=self._watch, args=(None,), daemon=True).start()
+
+    def wait_for_change(self, seconds: float) -> None:
+        """Return when the journal may have grown, or after this time, whichever is first."""
+        with self.changed:
+            self.changed.wait(seconds)
+
+    def tell_change(self) -> None:
+        """Wake whoever waits for the journal to grow."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def _start(self, planned: Plan, lock: int) -> None:
+        job = planned.job
+        try:
+            write_order(job)
+        except FileExistsError as error:
+            raise Refused(409, f"job {job.job_id} was done before") from error
+        fields = {"command": shlex.join(planned.argv), "answer": planned.answer, **planned.event}
+        self.journal.append("accepted", job_id=job.job_id, **fields)
+        self.history.catch_up()
+        process = subprocess.Popen(
+            [*_runner_command(), str(job.places.job(job.job_id)), str(lock)],
+            env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+        self.tell_change()
+        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+
+    def _watch(self, process: subprocess.Popen[bytes] | None) -> None:
+        """Wait until nobody holds the lock (a killed runner's tool may outlive it by a moment), then settle."""
+        if process is not None:
+            process.wait()
+            self.tell_change()
+        lock = open_lock(self._job_dir)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._settle()
+        except OSError as error:
+            log("error", f"cannot settle the last job: {error}")
+        finally:
+            os.close(lock)
+        self.tell_change()
+
+    def _settle(self) -> None:
+        """Give a job that has no end, and whose lock we hold, its end."""
+        self.history.catch_up()
+        if self.history.open is None:
+            return
+        job_id = str(self.history.open["job_id"])
+        job = read_order(self._job_dir / "jobs" / job_id)
+        end = runner.settle(job)
+        log("warning", f"job {job_id} was left without an end: {end.error or 'its work was done'}")
+        runner.journal_end(self.journal, job, end, None)
+        self.history.catch_up()
+
+
+def _runner_command() -> list[str]:
+    if getattr(sys, "frozen", False):
+        return [sys.executable, "run"]
+    return [sys.executable, "-S", "-m", "dbcalm_mariadb_cmd.runner"]  # -S: it needs no installed package.

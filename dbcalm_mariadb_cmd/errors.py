@@ -1,0 +1,22 @@
+"""Why the mysql service does not do something.
+
+Refused     before anything was done; becomes the answer's code and sentence
+JobFailed   while a job ran; becomes the journal's end of the job
+"""
+
+
+class Refused(Exception):
+    """A command that cannot be started. ``code`` is HTTP-like, the message one sentence a person can act on."""
+
+    def __init__(self, code: int, status: str, **data: object) -> None:
+        super().__init__(status)
+        self.code = code
+        self.data = data
+
+
+class JobFailed(Exception):
+    """A job that did not reach its end. The message says what happened and, where it is known, what to do."""
+
+    def __init__(self, message: str, return_code: int | None = None) -> None:
+        super().__init__(message)
+        self.return_code = return_code

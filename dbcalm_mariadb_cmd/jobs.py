@@ -1,0 +1,177 @@
+"""Jobs: what a runner is told to do, where it works, and what becomes of a job whose runner died.
+
+One job works on a data directory at a time. Its runner holds the lock for its lifetime and shares it with the backup
+tool, so "a job runs" means that the lock is held; the kernel frees it however they end.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.builder import ENGINES, Engine
+from dbcalm_mariadb_cmd.manifest import Origin
+
+_KEPT_LOGS = 1000
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a job finds what it works with. All are absolute paths."""
+
+    engine_name: str
+    tool: str
+    credentials: str
+    backup_dir: str
+    data_dir: str
+    restore_dir: str
+    job_dir: str
+
+    @property
+    def engine(self) -> Engine:
+        """The profile of the tool and the server."""
+        return ENGINES[self.engine_name]
+
+    @property
+    def working(self) -> Path:
+        """Where backups are made before they get their name."""
+        return Path(self.backup_dir, ".work")
+
+    @property
+    def trash(self) -> Path:
+        """Where backups go before they are removed."""
+        return Path(self.backup_dir, ".trash")
+
+    def backup(self, backup_id: str) -> Path:
+        """Return the folder of a whole backup."""
+        return Path(self.backup_dir, backup_id)
+
+    def job(self, job_id: str) -> Path:
+        """Return the folder with a job's order, log and progress."""
+        return Path(self.job_dir, "jobs", job_id)
+
+
+@dataclass(frozen=True)
+class BackupJob:
+    """Make this backup. ``base`` is None for a full one; ``expected_bytes`` is an estimate for progress."""
+
+    job_id: str
+    places: Places
+    id: str
+    base: str | None
+    seq: int
+    schedule_id: int | None
+    timeline: str
+    note: str | None
+    server: Origin
+    tool_version: str
+    expected_bytes: int
+
+
+@dataclass(frozen=True)
+class RestoreJob:
+    """Bring this chain back, the full first. ``target_path`` is the data directory or a new folder."""
+
+    job_id: str
+    places: Places
+    restore_id: str
+    seq: int
+    chain: tuple[str, ...]
+    target: str
+    target_path: str
+
+    @property
+    def working(self) -> Path:
+        """Where the chain is made whole: on the file system of its target, so that it only has to be renamed."""
+        path = Path(self.target_path)
+        return path / ".dbcalm-restore" if self.target == "database" else path.with_name(f".{path.name}")
+
+
+Job = BackupJob | RestoreJob
+
+
+def write_order(job: Job) -> None:
+    """Store what the runner has to do; raise FileExistsError if this job's id was used before."""
+    folder = job.places.job(job.job_id)
+    folder.mkdir(mode=0o700)
+    (folder / "job.json").write_text(
+        json.dumps({"kind": type(job).__name__, **asdict(job)}), encoding="utf-8"
+    )
+
+
+def read_order(folder: Path) -> Job:
+    """Return what the runner has to do."""
+    order = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    kind, places = order.pop("kind"), Places(**order.pop("places"))
+    if kind == "RestoreJob":
+        return RestoreJob(places=places, **{**order, "chain": tuple(order["chain"])})
+    server = Origin(**{**order["server"], "ibdata": tuple(order["server"]["ibdata"])})
+    return BackupJob(places=places, **{**order, "server": server})
+
+
+@contextmanager
+def exclusive(job_dir: Path) -> Iterator[int | None]:
+    """Yield the descriptor of the lock, held, or None if somebody else holds it.
+
+    A runner that inherits the descriptor goes on holding the lock when this ends.
+    """
+    descriptor = open_lock(job_dir)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_lock(job_dir: Path) -> int:
+    """Return a descriptor of the lock file, not locked."""
+    return os.open(job_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+class Progress:
+    """How far a job is, for whoever asks: a small file that is replaced at most four times a second."""
+
+    def __init__(self, folder: Path, bytes_total: int) -> None:
+        self._file = folder / "progress.json"
+        self._total = bytes_total
+        self._done = 0
+        self._phase = ""
+        self._written_at = 0.0
+
+    def phase(self, name: str) -> None:
+        """Begin a phase, such as "copying"."""
+        self._phase = name
+        self._write()
+
+    def add(self, count: int) -> None:
+        """Count bytes as done."""
+        self._done += count
+        if time.monotonic() - self._written_at > 0.25:
+            self._write()
+
+    def _write(self) -> None:
+        self._written_at = time.monotonic()
+        done = min(self._done, self._total) if self._total else self._done
+        state = {"phase": self._phase, "bytes_done": done, "bytes_total": self._total}
+        with suppress(OSError):  # Progress is a courtesy: a full disk shows itself where it matters.
+            fresh = self._file.with_suffix(".new")
+            fresh.write_text(json.dumps(state), encoding="utf-8")
+            fresh.replace(self._file)
+
+
+def forget_old_logs(job_dir: Path) -> None:
+    """Remove the folders of all but the newest thousand jobs. The journal keeps how they ended."""
+    folders = sorted((job_dir / "jobs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    for folder in folders[:-_KEPT_LOGS]:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()

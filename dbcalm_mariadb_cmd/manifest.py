@@ -1,0 +1,149 @@
+"""What a backup says of itself, in two files beside the data.
+
+``dbcalm-manifest.json`` has the facts; ``dbcalm-files.json`` has every file with its checksum. The manifest holds the
+checksum of the list, so the two cannot come apart. A folder that has both is a whole backup, and it is ours: nothing
+without a manifest is ever used as one, or removed.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, walk
+from dbcalm_mariadb_cmd.builder import Binlog
+
+MANIFEST = "dbcalm-manifest.json"
+FILES = "dbcalm-files.json"
+OURS = frozenset({MANIFEST, FILES})
+_FORMAT = 1
+
+
+class Damaged(Exception):
+    """A backup's folder is missing or is not what was stored; the message says what is wrong with it."""
+
+
+class Missing(Damaged):
+    """The backup's folder is not there."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The server that was backed up, as far as it can be recognised later.
+
+    ``ibdata`` is [inode, birth in ns] of InnoDB's first file: a data directory that was put back has another one.
+    ``elsewhere`` names what the server keeps outside its data directory.
+    """
+
+    version: str
+    data_dir: str
+    ibdata: tuple[int, int]
+    server_uuid: str
+    elsewhere: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The facts of one whole backup. Times are UTC text; ``size`` counts bytes; ``seq`` orders all backups, whatever
+    the clock did; ``timeline`` is the same for backups between which nobody put other data under the server."""
+
+    id: str
+    type: str
+    from_backup_id: str | None
+    seq: int
+    job_id: str
+    schedule_id: int | None
+    timeline: str
+    note: str | None
+    start_time: str
+    end_time: str
+    size: int
+    file_count: int
+    files_sha256: str
+    engine: str
+    tool_version: str
+    server: Origin
+    from_lsn: int
+    to_lsn: int
+    binlog: Binlog | None
+    format: int = _FORMAT
+
+    def facts(self) -> dict[str, object]:
+        """Return the manifest as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> "Manifest":
+        """Return the manifest of these JSON values; raise KeyError or TypeError if they are not of its form."""
+        server = Origin(**{**facts["server"], "ibdata": tuple(facts["server"]["ibdata"])})
+        binlog = Binlog(**facts["binlog"]) if facts["binlog"] else None
+        return cls(**{**facts, "server": server, "binlog": binlog})
+
+
+def encode_files(files: dict[str, FileState]) -> bytes:
+    """Return the list of files as it is stored; folders are the names that end in "/"."""
+    rows = {name: [state.size, state.mtime_ns, state.ctime_ns, state.sha256] for name, state in files.items()}
+    return json.dumps(rows, indent=0, separators=(",", ":")).encode()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the facts of the backup in this folder; raise Missing or Damaged."""
+    if not folder.is_dir():
+        raise Missing(f"backup {folder.name} is gone: {folder} does not exist")
+    try:
+        facts = json.loads((folder / MANIFEST).read_bytes())
+        if facts["format"] != _FORMAT:
+            raise Damaged(f"backup {folder.name} was made by a newer DBCalm (format {facts['format']})")
+        manifest = Manifest.from_facts(facts)
+    except FileNotFoundError as error:
+        raise Damaged(f"{folder} has no {MANIFEST}: it is not a backup that DBCalm made") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"backup {folder.name} is damaged: {MANIFEST} cannot be read") from error
+    if manifest.id != folder.name:
+        raise Damaged(f"backup {folder.name} is damaged: its manifest is that of {manifest.id}")
+    return manifest
+
+
+def read_files(folder: Path, manifest: Manifest) -> dict[str, FileState]:
+    """Return the stored list of files; raise Damaged if it is not the one that the manifest vouches for."""
+    try:
+        stored = (folder / FILES).read_bytes()
+    except OSError as error:
+        raise Damaged(f"backup {folder.name} is damaged: {FILES} cannot be read") from error
+    if hashlib.sha256(stored).hexdigest() != manifest.files_sha256:
+        raise Damaged(f"backup {folder.name} is damaged: {FILES} was changed")
+    return {name: FileState(*row) for name, row in json.loads(stored).items()}
+
+
+def require_names_and_sizes(folder: Path, files: dict[str, FileState]) -> None:
+    """Raise Damaged unless the folder holds just these files in their sizes. Reads no content."""
+    found = {name: status for name, status in _walk(folder) if name not in OURS}
+    for name in sorted(files.keys() | found.keys()):
+        if name not in found:
+            raise Damaged(f"backup {folder.name} is damaged: {name} is missing")
+        if name not in files:
+            raise Damaged(f"backup {folder.name} is damaged: {name} does not belong to it")
+        if not name.endswith("/") and files[name].size != found[name].st_size:
+            raise Damaged(
+                f"backup {folder.name} is damaged: {name} has {found[name].st_size} bytes, not {files[name].size}"
+            )
+
+
+def require_unchanged(folder: Path, files: dict[str, FileState]) -> None:
+    """Raise Damaged unless every file is as it was stored. Reads only the files that were written to since."""
+    require_names_and_sizes(folder, files)
+    for name, status in _walk(folder):
+        state = files.get(name)
+        if state is None or name.endswith("/") or state.unwritten(status):
+            continue
+        if file_state(folder / name).sha256 != state.sha256:
+            raise Damaged(f"backup {folder.name} is damaged: the checksum of {name} differs")
+
+
+def _walk(folder: Path) -> list[tuple[str, os.stat_result]]:
+    try:
+        return list(walk(folder))
+    except OSError as error:
+        raise Damaged(f"backup {folder.name} is damaged: {error}") from error

@@ -1,0 +1,147 @@
+"""What is checked before a job is accepted, so that it fails in the first second and not after the copy."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.adapter import server, tool
+from dbcalm_mariadb_cmd.builder import ENGINES, Engine
+from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.manifest import (
+    Damaged,
+    Manifest,
+    Missing,
+    read_files,
+    read_manifest,
+    require_names_and_sizes,
+    require_unchanged,
+)
+from dbcalm_mariadb_cmd.settings import Settings
+from dbcalm_mariadb_cmd.timeline import comparable, series
+
+_RESERVE = 64 << 20
+"""Bytes that stay free beside every estimate: logs, metadata, and what is written meanwhile."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What the checks found: the tool, its version, and the server."""
+
+    tool: Path
+    tool_version: str
+    server: server.ServerFacts
+
+
+def backup_tool(settings: Settings) -> Path:
+    """Return the backup tool; raise Refused 503 if there is none."""
+    return tool.find(settings.backup_bin, _engine(settings).programs)
+
+
+def ready_for_backup(settings: Settings, newest: Manifest | None) -> Ready:
+    """Return what a backup needs to know; raise Refused 503 if the server, the tool or a grant is missing.
+
+    ``newest`` is the backup whose place in the server's binary log is looked up.
+    """
+    server.require_credentials(settings.backup_credentials_file)
+    program = backup_tool(settings)
+    client = tool.find(settings.client_bin, _engine(settings).clients)
+    base = comparable(newest.binlog) if newest else None
+    facts = server.read_facts(_engine(settings), client, settings.backup_credentials_file, base)
+    found = tool.version(program)
+    if series(found) != series(facts.origin.version):
+        raise Refused(
+            503,
+            f"{program} is of version {found} and the server of {facts.origin.version}; install the server's own",
+        )
+    if facts.origin.data_dir != os.path.realpath(settings.data_dir):
+        raise Refused(
+            503,
+            f"the server's data directory is {facts.origin.data_dir}, but data_dir is {settings.data_dir}",
+        )
+    return Ready(program, found, facts)
+
+
+def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, target_path: Path) -> Path:
+    """Return the tool if the chain can be restored now; raise Refused 503 if the target is not ready, 507 if it has
+    too little space, 409 if the server keeps files where a restore does not put them."""
+    server.require_credentials(settings.backup_credentials_file)
+    program = backup_tool(settings)
+    if target == "database":
+        client = tool.find(settings.client_bin, _engine(settings).clients)
+        if server.is_running(client, settings.backup_credentials_file, settings.data_dir):
+            raise Refused(503, server.NOT_STOPPED)
+        _require_empty(target_path)
+        if elsewhere := chain[-1].server.elsewhere:
+            kept = ", ".join(f"{name} ({path})" for name, path in elsewhere.items())
+            raise Refused(
+                409, f"the server kept files outside its data directory: {kept}; restore to a folder instead"
+            )
+    folder = target_path if target == "database" else target_path.parent
+    require_space(folder, sum(manifest.size for manifest in chain), "the restore")
+    return program
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raise Refused 507 unless the folder's file system has this many bytes to spare."""
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if free < needed + _RESERVE:
+        raise Refused(
+            507, f"disk full: {what} needs about {_mb(needed + _RESERVE)} in {folder}, {_mb(free)} are free"
+        )
+
+
+def chain_of(backup_dir: Path, backup_id: str) -> list[Manifest]:
+    """Return the manifests that a restore of this backup needs, the full first; raise Refused 404 if the backup or a
+    link is missing, 409 if one is damaged. Looks at names and sizes, not at content."""
+    chain: list[Manifest] = []
+    wanted: str | None = backup_id
+    while wanted is not None:
+        try:
+            link = read_manifest(backup_dir / wanted)
+            require_names_and_sizes(backup_dir / wanted, read_files(backup_dir / wanted, link))
+        except Missing as error:
+            broken = (
+                f"unknown backup {wanted}" if not chain else f"the chain of {backup_id} is broken: {error}"
+            )
+            raise Refused(404, broken) from error
+        except Damaged as error:
+            raise Refused(409, str(error)) from error
+        if chain and (link.seq >= chain[0].seq or link.to_lsn != chain[0].from_lsn):
+            raise Refused(
+                409, f"the chain of {backup_id} is broken: {chain[0].id} was not made on this {link.id}"
+            )
+        chain.insert(0, link)
+        wanted = link.from_backup_id
+    return chain
+
+
+def usable_base(backup_dir: Path, backup_id: str) -> Manifest:
+    """Return the manifest of a base whose whole chain is unchanged; raise Refused as ``chain_of`` does."""
+    chain = chain_of(backup_dir, backup_id)
+    for link in chain:
+        try:
+            require_unchanged(backup_dir / link.id, read_files(backup_dir / link.id, link))
+        except Damaged as error:
+            raise Refused(409, str(error)) from error
+    return chain[-1]
+
+
+def _engine(settings: Settings) -> Engine:
+    return ENGINES[settings.db_type]
+
+
+def _require_empty(data_dir: Path) -> None:
+    try:
+        if any(data_dir.iterdir()):
+            raise Refused(503, f"{server.NOT_EMPTY}: {data_dir}")
+    except FileNotFoundError as error:
+        raise Refused(
+            503, f"data directory {data_dir} does not exist; make it, empty, owned by mysql"
+        ) from error
+    except OSError as error:
+        raise Refused(503, f"data directory {data_dir} cannot be read: {error.strerror}") from error
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

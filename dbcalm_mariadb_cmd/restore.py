@@ -1,0 +1,126 @@
+"""Bringing a chain back: copied once, straight to the file system where it will live, and prepared there.
+
+Preparing changes its inputs, the incrementals too (a second use of a consumed incremental "succeeds" with tables
+missing), so only copies are ever prepared. They lie in one hidden folder until they are whole; a restore that fails
+leaves its target as empty as it was.
+"""
+
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.adapter import tool
+from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
+from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED, server_process
+from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, sync_folder
+from dbcalm_mariadb_cmd.builder import prepare_argvs
+from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.jobs import Progress, RestoreJob
+from dbcalm_mariadb_cmd.manifest import Manifest, read_files, read_manifest
+
+_MOVING = "moving"
+_RESTORED = "restored"
+_PREPARED = ("log-applied", "full-prepared")
+_FIRST_FILE = "ibdata1"
+_KEPT_METADATA = ("info", "binlog_pos_innodb")
+
+
+def bring_back(job: RestoreJob, output: tool.Output, lock: int) -> None:
+    """Restore the chain; raise JobFailed, Damaged, ValueError or OSError, and then leave clean-up to ``undo``."""
+    places = job.places
+    manifests = [read_manifest(places.backup(link)) for link in job.chain]
+    progress = Progress(places.job(job.job_id), sum(manifest.size for manifest in manifests))
+    job.working.mkdir(mode=0o700, parents=job.target == "folder")
+    data = job.working / "data"
+    increments = [job.working / link for link in job.chain[1:]]
+    prepares = prepare_argvs(places.engine, Path(places.tool), data, increments)
+    for manifest, folder, argv in zip(manifests, [data, *increments], prepares, strict=True):
+        progress.phase(f"copying {manifest.id}")
+        _copy(places.backup(manifest.id), manifest, folder, progress)
+        progress.phase(f"preparing {manifest.id}")
+        tool.run(argv, output, lambda _line: None, lock)
+        if folder != data:
+            remove_tree(folder)
+    _require_prepared(job, data, manifests[-1])
+    progress.phase("syncing")
+    if job.target == "database":
+        _drop_metadata(job, data)
+    sync_file_system(data)
+    _put_in_place(job)
+
+
+def undo(job: RestoreJob) -> bool:
+    """Clean up after a job that did not report its end: return True if the data is whole and in place, which it is
+    once it had begun to be moved there; else remove the working folder and return False."""
+    if _was_restored(job):
+        return True
+    if (job.working / _MOVING).exists() and not server_process(Path(job.target_path)):
+        _put_in_place(job)
+        return True
+    if job.working.exists():
+        remove_tree(job.working)
+    return False
+
+
+def _copy(source: Path, manifest: Manifest, target: Path, progress: Progress) -> None:
+    files = read_files(source, manifest)
+    try:
+        copy_tree(source, target, {name: state.sha256 for name, state in files.items()}, progress.add)
+    except ValueError as error:
+        raise JobFailed(f"backup {manifest.id} is damaged: {error}") from error
+
+
+def _require_prepared(job: RestoreJob, data: Path, newest: Manifest) -> None:
+    """Copying an unprepared backup back "succeeds": make sure that this one is prepared, up to the chain's end."""
+    checkpoints = tool.read_checkpoints(data, job.places.engine)
+    if checkpoints.backup_type not in _PREPARED or checkpoints.to_lsn != newest.to_lsn:
+        raise JobFailed(
+            f"the backup tool prepared the chain to {checkpoints.backup_type} at LSN {checkpoints.to_lsn}, "
+            f"where {newest.id} ends at {newest.to_lsn}"
+        )
+
+
+def _drop_metadata(job: RestoreJob, data: Path) -> None:
+    """Remove what the tool's own copy-back would not copy. The redo log must stay, or the server does not start."""
+    engine = job.places.engine
+    kept = {prefix + name for prefix in engine.metadata_prefixes for name in _KEPT_METADATA}
+    for path in data.iterdir():
+        if tool.is_metadata(path.name, engine) and path.name not in kept:
+            path.unlink()
+
+
+def _put_in_place(job: RestoreJob) -> None:
+    target, data = Path(job.target_path), job.working / "data"
+    if job.target == "folder":
+        rename_new(data, target)
+        sync_folder(target.parent)
+    else:
+        _move_into(job, data, target)
+    _witness(job).touch()
+    remove_tree(job.working)
+
+
+def _move_into(job: RestoreJob, data: Path, target: Path) -> None:
+    """Move everything into the data directory, InnoDB's first file last. From the first move on the restore is only
+    finished, never undone: whoever finds the mark goes on with it."""
+    mark = job.working / _MOVING
+    if not mark.exists():
+        if list(target.iterdir()) != [job.working]:
+            raise JobFailed(NOT_EMPTY)
+        if server_process(target):
+            raise JobFailed(NOT_STOPPED)
+        mark.touch()
+        sync_folder(job.working)
+    for path in sorted(data.iterdir(), key=lambda path: (path.name == _FIRST_FILE, path.name)):
+        rename_new(path, target / path.name)
+    sync_folder(target)
+
+
+def _witness(job: RestoreJob) -> Path:
+    return job.places.job(job.job_id) / _RESTORED
+
+
+def _was_restored(job: RestoreJob) -> bool:
+    """Tell whether everything had been put in place; then only the working folder may have been left."""
+    done = _witness(job).exists() or (job.target == "folder" and Path(job.target_path).exists())
+    if done and job.working.exists():
+        remove_tree(job.working)
+    return done

@@ -1,0 +1,93 @@
+"""The process that does one job, started by the mysql service in a session of its own, as ``mysql``.
+
+It outlives the service. It reads its order from the job's folder, inherits the lock, and writes what became of the job
+into the journal before anyone else can know it. It takes no input, opens no socket and loads only the standard library.
+"""
+
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbcalm_mariadb_cmd import backup, restore
+from dbcalm_mariadb_cmd.adapter.journal import Journal
+from dbcalm_mariadb_cmd.adapter.tool import Output
+from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.jobs import BackupJob, Job, forget_old_logs, read_order
+from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
+
+
+@dataclass(frozen=True)
+class End:
+    """How a job ended: ``error`` is None for success, ``backup`` the facts of a backup that was made."""
+
+    error: str | None = None
+    reason: str | None = None
+    return_code: int | None = 0
+    backup: Manifest | None = None
+
+
+def settle(job: Job) -> End:
+    """Return the end of a job that was interrupted before it could write one, after cleaning up what it left."""
+    try:
+        if isinstance(job, BackupJob):
+            made = backup.undo(job)
+            done = made is not None
+        else:
+            made, done = None, restore.undo(job)
+    except OSError as error:
+        return End(f"the job was interrupted, and cannot be cleaned up after: {error}", "interrupted", None)
+    if done:
+        return End(backup=made)
+    return End("the job was interrupted: its process ended before its work was done", "interrupted", None)
+
+
+def journal_end(journal: Journal, job: Job, end: End, output: str | None) -> None:
+    """Write the end of a job into the journal."""
+    journal.append(
+        "ended",
+        job_id=job.job_id,
+        status="success" if end.error is None else "failed",
+        reason=end.reason,
+        return_code=end.return_code,
+        error=end.error,
+        output=output,
+        **({"backup": end.backup.facts()} if end.backup else {}),
+    )
+
+
+def main(folder: Path, lock: int) -> int:
+    """Do the job of this folder; return 0 if its end, good or bad, is in the journal."""
+    os.umask(0o027)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # The tool opens every table.
+    job = read_order(folder)
+    journal = Journal(Path(job.places.job_dir, "journal"))
+    output = Output(folder / "output.log")
+    journal.append("started", job_id=job.job_id, pid=os.getpid())
+    end = _attempt(job, output, lock)
+    output.finish()
+    journal_end(journal, job, end, output.tail())
+    forget_old_logs(Path(job.places.job_dir))
+    return 0
+
+
+def _attempt(job: Job, output: Output, lock: int) -> End:
+    try:
+        if isinstance(job, BackupJob):
+            return End(backup=backup.make(job, output, lock))
+        restore.bring_back(job, output, lock)
+        return End()
+    except JobFailed as failure:
+        failed = End(str(failure), "error", failure.return_code)
+    except Damaged as damage:
+        failed = End(str(damage), "error", None)
+    except OSError as error:
+        failed = End(f"cannot go on: {error.filename or ''}: {error.strerror or error}", "error", None)
+    settled = settle(job)
+    return settled if settled.error is None else failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,34 @@
+"""dbcalm-mariadb-cmd, the service that runs as mysql.
+
+It takes commands over a Unix socket from user ``dbcalm`` or root: ids, closed words and bounded numbers. It decides by
+itself, at that moment and from the backups' own manifests, whether a job may start, and starts a runner for it. It
+never opens the catalogue, never sees the API's keys, and never takes a path, an option or a program from a caller.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from dbcalm_cmd.process import Server, allowed_uids, listening_socket
+from dbcalm_mariadb_cmd import runner
+from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, ConfigError, load
+from dbcalm_mariadb_cmd.handlers import Desk
+from dbcalm_mariadb_cmd.settings import Settings
+
+
+def main() -> int:
+    """Serve until SIGTERM; return 0, or 1 with one line on standard error if it cannot start."""
+    if sys.argv[1:2] == ["run"]:  # The frozen program is its own runner.
+        return runner.main(Path(sys.argv[2]), int(sys.argv[3]))
+    try:
+        settings = load(Settings, Path(os.environ.get("DBCALM_CONFIG", DEFAULT_CONFIG)))
+        uids = allowed_uids(settings.dbcalm_user)
+        desk = Desk(settings)
+        listener = listening_socket(settings.mariadb_cmd_socket, settings.dbcalm_user)
+    except (ConfigError, LookupError, OSError) as error:
+        print(f"dbcalm-mariadb-cmd: {error}", file=sys.stderr)
+        return 1
+    server = Server(listener, desk.handlers(), uids)
+    desk.stopping = server.stopping
+    server.run()
+    return 0

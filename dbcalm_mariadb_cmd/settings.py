@@ -1,0 +1,20 @@
+"""The mysql service's settings: the keys of ``config.yml`` that it reads, and no others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and with what jobs are done. The keys are described in ``config_keys``."""
+
+    db_type: str
+    backup_dir: Path
+    data_dir: Path
+    backup_bin: Path | None
+    client_bin: Path | None
+    backup_credentials_file: Path
+    restore_dir: Path | None
+    job_dir: Path
+    mariadb_cmd_socket: Path
+    dbcalm_user: str
