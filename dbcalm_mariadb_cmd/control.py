@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from dbcalm_cmd.process import Answer, log
 from dbcalm_mariadb_cmd import runner
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
+from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.jobs import Job, exclusive, open_lock, read_order, write_order
@@ -78,11 +79,13 @@ class JobControl:
                 raise Refused(409, "a backup is being deleted; try again in a moment")
             time.sleep(0.005)
 
-    def recover(self) -> None:
-        """Settle what an earlier life left: at once if its runner is gone, else as soon as it is."""
+    def recover(self, leftovers: Callable[[], Iterable[Path]]) -> None:
+        """Settle what an earlier life left: at once if its runner is gone, and then remove leftovers; else as soon as
+        it is."""
         try:
             with self.locked():
-                pass
+                for folder in leftovers():
+                    remove_tree(folder)
         except Refused:
             threading.Thread(target=self._watch, args=(None,), daemon=True).start()
 
@@ -137,10 +140,14 @@ class JobControl:
         if self.history.open is None:
             return
         job_id = str(self.history.open["job_id"])
-        job = read_order(self._job_dir / "jobs" / job_id)
-        end = runner.settle(job)
+        try:
+            end = runner.settle(read_order(self._job_dir / "jobs" / job_id))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            end = runner.End(
+                f"the job was interrupted, and its order cannot be read: {error}", "interrupted", None
+            )
         log("warning", f"job {job_id} was left without an end: {end.error or 'its work was done'}")
-        runner.journal_end(self.journal, job, end, None)
+        runner.journal_end(self.journal, job_id, end, None)
         self.history.catch_up()
 
 

@@ -35,6 +35,7 @@ from dbcalm_mariadb_cmd.timeline import doubt
 C = TypeVar("C")
 
 _LISTED_AT_ONCE = 200
+_WAITERS_AT_ONCE = 8
 _STAMP = "%Y-%m-%d-%H-%M-%S"
 
 
@@ -48,7 +49,8 @@ class Desk:
         for folder in (settings.backup_dir / ".work", settings.backup_dir / ".trash", self._restore_dir):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._control = JobControl(settings.job_dir, settings.backup_dir)
-        self._control.recover()
+        self._control.recover(self._leftovers)
+        self._waiters = threading.Semaphore(_WAITERS_AT_ONCE)
         threading.Thread(target=self._empty_trash, daemon=True).start()
 
     def handlers(self) -> Handlers:
@@ -124,10 +126,18 @@ class Desk:
         return {"code": 200, "status": "ok"}
 
     def read_events(self, command: ReadEvents) -> Answer:
-        """Return what the journal has from an offset on; wait for it if there is nothing."""
+        """Return what the journal has from an offset on; wait for it if there is nothing and few others wait."""
+        if not self._waiters.acquire(blocking=False):
+            return self._events(command, 0.0)
+        try:
+            return self._events(command, command.wait)
+        finally:
+            self._waiters.release()
+
+    def _events(self, command: ReadEvents, wait: float) -> Answer:
         journal = self._control.journal
         offset = command.offset if command.journal == journal.id else 0
-        give_up = time.monotonic() + command.wait
+        give_up = time.monotonic() + wait
         while True:
             events, following = journal.read(offset)
             remaining = give_up - time.monotonic()
@@ -273,6 +283,11 @@ class Desk:
         restore_id = _free_name(self._restore_dir, f"{command.id}-restored-{stamp}")
         in_place = command.target == "database"
         return restore_id, self._settings.data_dir if in_place else self._restore_dir / restore_id
+
+    def _leftovers(self) -> list[Path]:
+        """Return what no job works in any more: half-made backups and restores."""
+        half_restored = self._restore_dir.glob(".*")
+        return [*(self._settings.backup_dir / ".work").iterdir(), *half_restored]
 
     def _empty_trash(self) -> None:
         for folder in (self._settings.backup_dir / ".trash").iterdir():

@@ -19,6 +19,7 @@ MANIFEST = "dbcalm-manifest.json"
 FILES = "dbcalm-files.json"
 OURS = frozenset({MANIFEST, FILES})
 _FORMAT = 1
+_READ_AT_MOST = 4 << 30
 
 
 class Damaged(Exception):
@@ -132,13 +133,20 @@ def require_names_and_sizes(folder: Path, files: dict[str, FileState]) -> None:
 
 
 def require_unchanged(folder: Path, files: dict[str, FileState]) -> None:
-    """Raise Damaged unless every file is as it was stored. Reads only the files that were written to since."""
+    """Raise Damaged unless every file is as it was stored.
+
+    Reads only the files that were written to since, and none if they are more than can be read while a caller waits.
+    """
     require_names_and_sizes(folder, files)
-    for name, status in _walk(folder):
-        state = files.get(name)
-        if state is None or name.endswith("/") or state.unwritten(status):
-            continue
-        if file_state(folder / name).sha256 != state.sha256:
+    touched = [
+        name
+        for name, status in _walk(folder)
+        if name in files and not name.endswith("/") and not files[name].unwritten(status)
+    ]
+    if sum(files[name].size for name in touched) > _READ_AT_MOST:
+        raise Damaged(f"backup {folder.name} was written to after it was made, as by a copy to another disk")
+    for name in touched:
+        if file_state(folder / name).sha256 != files[name].sha256:
             raise Damaged(f"backup {folder.name} is damaged: the checksum of {name} differs")
 
 

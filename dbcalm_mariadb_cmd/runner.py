@@ -43,11 +43,11 @@ def settle(job: Job) -> End:
     return End("the job was interrupted: its process ended before its work was done", "interrupted", None)
 
 
-def journal_end(journal: Journal, job: Job, end: End, output: str | None) -> None:
+def journal_end(journal: Journal, job_id: str, end: End, output: str | None) -> None:
     """Write the end of a job into the journal."""
     journal.append(
         "ended",
-        job_id=job.job_id,
+        job_id=job_id,
         status="success" if end.error is None else "failed",
         reason=end.reason,
         return_code=end.return_code,
@@ -68,7 +68,7 @@ def main(folder: Path, lock: int) -> int:
     journal.append("started", job_id=job.job_id, pid=os.getpid())
     end = _attempt(job, output, lock)
     output.finish()
-    journal_end(journal, job, end, output.tail())
+    journal_end(journal, job.job_id, end, output.tail())
     forget_old_logs(Path(job.places.job_dir))
     return 0
 

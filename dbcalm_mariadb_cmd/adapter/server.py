@@ -27,6 +27,7 @@ NOT_EMPTY = "data directory is not empty"
 _CANNOT_CONNECT = re.compile(r"^ERROR (2002|2003|2006|2013|2026)\b", re.MULTILINE)
 _NO_LOGIN = re.compile(r"^ERROR (1045|1044|1698|1130|1862|4151)\b.*", re.MULTILINE)
 _DENIED = re.compile(r"^ERROR (?:1227|1142).*", re.MULTILINE)
+_LOCKED = re.compile(r"^ERROR 1205\b", re.MULTILINE)
 _PRIVILEGES = re.compile(r"need \(at least one of\) the (.+?) privilege")
 _SECONDS = 30
 
@@ -65,6 +66,10 @@ def read_facts(engine: Engine, client: Path, credentials: Path, base: Binlog | N
     if account[0] != "#account":
         raise Refused(503, f"the database client failed: {' '.join(asked.stderr.split())[:300]}")
     _require_grants(engine, account[1], asked.stderr)
+    if _LOCKED.search(asked.stderr):
+        raise Refused(
+            409, "another backup, not one of DBCalm's, holds the server's backup lock; wait for its end"
+        )
     binlogs, probes = rows.index(["#binlogs"]), rows.index(["#probes"])
     variables = {row[0].lower(): row[1] for row in rows[:binlogs]}
     gtid = None if account[2] == "NULL" else account[2]
