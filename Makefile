@@ -1,0 +1,82 @@
+# Everything that a developer types. `make` prints this list.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Set on the command line or here, never taken from the caller: .venv in the checkout is the environment of all.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PACKAGES := dbcalm dbcalm_cmd dbcalm_cmd_client dbcalm_mariadb_cmd dbcalm_mariadb_cmd_client
+LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock'
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: install ## back up, change, destroy and restore a private MariaDB through the API
+	@dev/demo
+
+.PHONY: test
+test: install tools ## all tests, those with real services too (under 10 minutes)
+	@$(PYTHON) -m pytest
+
+.PHONY: check
+check: lint tools ## format, lint, types, import contracts, unit and docs tests (under a minute)
+	@$(PYTHON) -m pytest --quiet --ignore=tests/integration
+
+.PHONY: lint
+lint: install ## format, lint, strict types, import contracts
+	@$(PYTHON) -m ruff format --check --quiet . || { echo 'make format puts this right' >&2; exit 1; }
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m mypy --no-error-summary
+	@output=$$($(VENV)/bin/lint-imports --no-logo) || { echo "$$output"; exit 1; }
+
+.PHONY: format
+format: install ## format the code and sort its imports
+	@$(PYTHON) -m ruff check --fix --select I --quiet .
+	@$(PYTHON) -m ruff format .
+
+.PHONY: bench
+bench: install ## measure speed and size, side by side with the raw backup tool
+	@dev/bench
+
+.PHONY: dev-install
+dev-install: install ## prepare this host for `make dev`: users, folders, certificate, keys (root)
+	@$(PYTHON) -m dev.host install
+
+.PHONY: dev
+dev: install ## run the three services as their users, restarted when the code changes (root)
+	@$(PYTHON) -m dev.host run
+
+.PHONY: audit
+audit: install ## what the root service loads, and how many lines it has
+	@$(PYTHON) -m dev.audit
+
+.PHONY: lock
+lock: install ## choose library versions anew and pin them with their hashes
+	@$(PYTHON) -m pip install --quiet --quiet uv
+	@$(LOCK) --upgrade --output-file requirements.txt
+	@$(LOCK) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+.PHONY: hooks
+hooks: ## let git run `make check` before every commit
+	@mkdir -p "$$(git rev-parse --git-path hooks)"
+	@ln -sf "$$(pwd)/hooks/pre-commit" "$$(git rev-parse --git-path hooks)/pre-commit"
+
+.PHONY: clean
+clean: ## remove what can be made again
+	rm -rf $(VENV) .venv.lock build dist .*_cache .hypothesis .schemathesis
+	find $(PACKAGES) dev tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The packages of the system are looked at each time, which costs milliseconds; .venv follows the lock file.
+.PHONY: install
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements-dev.txt | packages
+	@dev/prepare venv
+
+.PHONY: packages tools
+packages tools:
+	@dev/prepare $@
