@@ -25,6 +25,8 @@ _NEEDS = {
 }
 _BOUNDS = {"minute": (0, 59), "hour": (0, 23), "day_of_week": (0, 6), "day_of_month": (1, 28)}
 _LARGEST_ID = 2**63 - 1
+_MOST_SCHEDULES = 5000
+"""They fit into a frame whatever their fields hold; Debian's cron drops a file of more than 10,000 lines."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class CronSchedule:
         whole = WHOLE_INTERVALS[str(self.interval_unit)]
         if type(self.interval_value) is not int or self.interval_value not in whole:
             raise InvalidCommand(
-                f"interval_value {self.interval_value!r} {self.interval_unit} cannot be kept by cron; "
-                f"allowed: {', '.join(map(str, whole))}"
+                f"interval_value in {self.interval_unit} must be one of {', '.join(map(str, whole))}; "
+                "cron keeps no other evenly"
             )
 
 
@@ -77,6 +79,8 @@ class UpdateCronSchedules(Command):
     def __post_init__(self) -> None:
         if not all(isinstance(schedule, CronSchedule) for schedule in self.schedules):
             raise InvalidCommand("schedules must be a list of schedules")
+        if len(self.schedules) > _MOST_SCHEDULES:
+            raise InvalidCommand(f"{len(self.schedules)} schedules are more than {_MOST_SCHEDULES}")
         if len({schedule.id for schedule in self.schedules}) != len(self.schedules):
             raise InvalidCommand("two schedules have the same id")
 

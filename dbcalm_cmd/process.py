@@ -5,11 +5,12 @@ bounded in bytes, depth and time before anything is made of it.
 """
 
 import contextlib
-import grp
 import os
 import pwd
+import select
 import signal
 import socket
+import stat
 import struct
 import sys
 import threading
@@ -39,6 +40,7 @@ REQUEST_SECONDS = 5.0
 
 _CALLERS_AT_ONCE = 64
 _BACKLOG = 512
+_LONGEST_REASON = 500
 _SYSTEMD_FIRST_FD = 3
 _PRIORITIES = {"error": 3, "warning": 4, "info": 6}
 
@@ -68,38 +70,51 @@ def listening_socket(path: Path, user: str) -> socket.socket:
 
     A socket of our own is open to the user's group where we may give it to that group. Where we may not (a service
     that is neither root nor in the group) the mode bits are open and the peer's credentials alone decide.
+    Raise OSError that names the path if it cannot be used.
     """
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
         inherited = socket.socket(fileno=_SYSTEMD_FIRST_FD)
         inherited.set_inheritable(False)
         return inherited
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    _clear_stale(path)
+    try:
+        _clear_stale(path)
+        _bind(listener, path, pwd.getpwnam(user).pw_gid)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {path}: {error.strerror or error}") from error
+    return listener
+
+
+def _bind(listener: socket.socket, path: Path, group: int) -> None:
     mask = os.umask(0o177)
     try:
         listener.bind(str(path))
     finally:
         os.umask(mask)
     try:
-        os.chown(path, -1, grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_gid)
+        os.chown(path, -1, group)
         path.chmod(0o660)
     except PermissionError:
         path.chmod(0o666)
-    listener.listen(_BACKLOG)
-    return listener
 
 
 def _clear_stale(path: Path) -> None:
-    """Remove a socket file that nobody listens on; raise OSError if somebody does."""
+    """Remove a socket file that nobody listens on; raise OSError if somebody does, or if it is no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError("a file that is no socket is in its place")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))
-        except FileNotFoundError:
-            return
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise OSError(f"another service already listens on {path}")
+    raise OSError("another service already listens there")
 
 
 def notify_systemd(state: str) -> None:
@@ -133,13 +148,10 @@ class Server:
                 signal.signal(number, self._stop)
             wake.setblocking(False)
             signal.set_wakeup_fd(wake.fileno())
-            threading.Thread(target=self._accept, daemon=True).start()
             notify_systemd("READY=1")
-            while not self.stopping.is_set():
-                woken.recv(64)
+            self._accept_until(woken)
             notify_systemd("STOPPING=1")
             signal.set_wakeup_fd(-1)
-            self._listener.shutdown(socket.SHUT_RDWR)
         deadline = time.monotonic() + REQUEST_SECONDS
         for _ in range(_CALLERS_AT_ONCE):
             self._free.acquire(timeout=max(0.0, deadline - time.monotonic()))
@@ -147,18 +159,23 @@ class Server:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stopping.set()
 
-    def _accept(self) -> None:
+    def _accept_until(self, woken: socket.socket) -> None:
+        # A blocked accept() could only be ended by shutdown(), which would end systemd's end of the socket with ours.
         while not self.stopping.is_set():
             self._free.acquire()
-            try:
-                connection, _ = self._listener.accept()
-            except OSError as error:
+            readable, _, _ = select.select([self._listener, woken], [], [])
+            if woken in readable or not self._accept():
                 self._free.release()
-                if not self.stopping.is_set():
-                    log("error", f"cannot accept a caller: {error}")
-                    time.sleep(0.1)
-                continue
+
+    def _accept(self) -> bool:
+        try:
+            connection, _ = self._listener.accept()
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        except (OSError, RuntimeError) as error:  # Out of descriptors, or of threads.
+            log("error", f"cannot accept a caller: {error}")
+            time.sleep(0.1)
+            return False
+        return True
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -174,24 +191,24 @@ class Server:
 
     def _answer(self, connection: socket.socket) -> bytes:
         try:
-            return encode(self._dispatch(decode(_read_line(connection))))
+            return self._dispatch(decode(_read_line(connection)))
         except WireError as error:
-            return encode({"code": 400, "status": str(error)})
+            return encode({"code": 400, "status": str(error)[:_LONGEST_REASON]})
 
-    def _dispatch(self, request: dict[str, object]) -> Answer:
+    def _dispatch(self, request: dict[str, object]) -> bytes:
         if set(request) != {"cmd", "args"}:
             raise WireError("a request has the keys cmd and args, and no others")
         known = self._handlers.get(request["cmd"]) if isinstance(request["cmd"], str) else None
         if known is None:
-            return UNKNOWN_COMMAND
+            return encode(UNKNOWN_COMMAND)
         command, handler = known
         decoded = command.from_args(request["args"])
         try:
-            return handler(decoded)
+            return encode(handler(decoded))
         except Exception as error:
             # The caller gets a constant line, the log gets the cause, and the service lives on.
             log("error", f"{command.wire_name} failed: {type(error).__name__}: {error}")
-            return {"code": 500, "status": f"{command.wire_name} failed; the service's log says why"}
+            return encode({"code": 500, "status": f"{command.wire_name} failed; the service's log says why"})
 
 
 def _peer_uid(connection: socket.socket) -> int:

@@ -7,6 +7,7 @@ runs a program, and loads nothing but the standard library and this package.
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 from dbcalm_cmd.adapter import render, replace_file
@@ -25,10 +26,13 @@ from dbcalm_cmd.settings import Settings, SettingsError, default_path, load
 def handlers(settings: Settings) -> Handlers:
     """Return the whitelist: what can be asked, and who answers."""
 
+    one_at_a_time = threading.Lock()
+
     def update_cron_schedules(command: UpdateCronSchedules) -> Answer:
         text = render(command.schedules, settings.dbcalm_user, settings.program, settings.config)
         try:
-            replace_file(Path(settings.cron_file), text)
+            with one_at_a_time:
+                replace_file(Path(settings.cron_file), text)
         except OSError as error:
             return {"code": 503, "status": f"cannot write {settings.cron_file}: {error.strerror or error}"}
         log("info", f"{settings.cron_file} now holds {len(command.schedules)} schedules")

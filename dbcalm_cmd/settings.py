@@ -12,16 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-_ABSOLUTE = re.compile(r"/[A-Za-z0-9_./+@-]*")
+# Debian's cron drops the whole file when a command is longer than 998 characters, hence the bound.
+_PATH = r"/[A-Za-z0-9_./+@-]{1,254}"
+_A_PATH = "an absolute path of at most 255 letters, digits and _ . / + @ -"
 _FORMS = {
-    "socket": (_ABSOLUTE, "an absolute path"),
-    "cron_file": (_ABSOLUTE, "an absolute path"),
-    "dbcalm_user": (re.compile(r"[a-z_][a-z0-9_-]{0,31}"), "the name of a user"),
-    "program": (
-        re.compile(r"/[A-Za-z0-9_./+@-]+(?: /[A-Za-z0-9_./+@-]+)?"),
-        "an absolute path, or two with a space",
-    ),
-    "config": (re.compile(r"(?:/[A-Za-z0-9_./+@-]+)?"), "an absolute path, or empty"),
+    "socket": (_PATH, _A_PATH),
+    "cron_file": (_PATH, _A_PATH),
+    "dbcalm_user": (r"[a-z_][a-z0-9_-]{0,31}", "the name of a user"),
+    "program": (f"{_PATH}(?: {_PATH})?", f"{_A_PATH}, or two of them with a space between"),
+    "config": (f"(?:{_PATH})?", f"{_A_PATH}, or empty"),
 }
 
 
@@ -42,7 +41,7 @@ class Settings:
 
 def default_path(environment: Mapping[str, str]) -> Path:
     """Return where ``cmd.toml`` is looked for: beside the file that DBCALM_CONFIG names, else in /etc/dbcalm."""
-    return Path(environment.get("DBCALM_CONFIG", "/etc/dbcalm/config.yml")).with_name("cmd.toml")
+    return Path(environment.get("DBCALM_CONFIG") or "/etc/dbcalm/config.yml").parent / "cmd.toml"
 
 
 def load(path: Path) -> Settings:
@@ -70,6 +69,6 @@ def _mistake(key: str, value: object) -> str | None:
     if key not in _FORMS:
         return f"unknown key {key!r}; known keys: {', '.join(field.name for field in fields(Settings))}"
     form, allowed = _FORMS[key]
-    if not isinstance(value, str) or not form.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(form, value):
         return f"{key} must be {allowed}"
     return None

@@ -6,6 +6,7 @@ nothing of what a caller sends is ever guessed at.
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass, fields
 from typing import ClassVar, NoReturn, Self
@@ -41,7 +42,12 @@ def decode(line: bytes) -> dict[str, object]:
     if len(line) > MAX_FRAME:
         raise WireError(f"a frame holds {MAX_FRAME} bytes")
     try:
-        message = json.loads(line.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        message = json.loads(
+            line.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as error:
         raise WireError("the frame is not one JSON object") from error
     if not isinstance(message, dict):
@@ -60,6 +66,13 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # 1e999
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _deeper_than(value: object, depth: int) -> bool:

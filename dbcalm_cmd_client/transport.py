@@ -30,12 +30,13 @@ def call(path: Path, command: Command, timeout: float) -> Answer:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(str(path))
+            connection.settimeout(_left(deadline))
             connection.sendall(line)
             answer = decode(_receive(connection, deadline))
     except (OSError, WireError) as error:
         raise ServiceUnreachable(f"the service at {path} does not answer: {error}") from error
     code, status = answer.pop("code", None), answer.pop("status", None)
-    if not isinstance(code, int) or not isinstance(status, str):
+    if type(code) is not int or not isinstance(status, str):
         raise ServiceUnreachable(f"the service at {path} gave an answer without code and status")
     return Answer(code, status, answer)
 
@@ -43,7 +44,7 @@ def call(path: Path, command: Command, timeout: float) -> Answer:
 def _receive(connection: socket.socket, deadline: float) -> bytes:
     line = bytearray()
     while not line.endswith(b"\n"):
-        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        connection.settimeout(_left(deadline))
         chunk = connection.recv(65536)
         if not chunk:
             raise WireError("the connection was closed before the answer")
@@ -51,3 +52,10 @@ def _receive(connection: socket.socket, deadline: float) -> bytes:
         if len(line) > MAX_FRAME:
             raise WireError(f"the answer is longer than {MAX_FRAME} bytes")
     return bytes(line)
+
+
+def _left(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    return seconds

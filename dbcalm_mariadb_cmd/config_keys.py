@@ -153,19 +153,18 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 def load(settings: type[T], path: Path) -> T:
     """Return a settings object whose fields are keys of the table, read from a YAML file or defaulted; raise
-    ConfigError that lists every mistake."""
+    ConfigError that lists every mistake in the file, also in keys of other programs."""
     values = _read(path)
     mistakes = [f"unknown key {key!r}; known keys: {', '.join(KEYS)}" for key in values if key not in KEYS]
-    chosen: dict[str, Any] = {}
-    for field in fields(settings):
-        key = KEYS[field.name]
+    understood: dict[str, Any] = {}
+    for name, key in KEYS.items():
         try:
-            chosen[field.name] = key.read(values.get(field.name, key.default))
+            understood[name] = key.read(values.get(name, key.default))
         except (ValueError, TypeError):
-            mistakes.append(f"{field.name} must be {key.allowed}")
+            mistakes.append(f"{name} must be {key.allowed}")
     if mistakes:
         raise ConfigError(path, mistakes)
-    return settings(**chosen)
+    return settings(**{field.name: understood[field.name] for field in fields(settings)})
 
 
 def _read(path: Path) -> dict[str, object]:

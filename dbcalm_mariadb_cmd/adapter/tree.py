@@ -99,10 +99,7 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
 def _copy_file(source: Path, target: Path, sha256: str) -> int:
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
     writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660)
-    with (
-        open(reading, "rb", buffering=0) as original,
-        open(writing, "r+b", buffering=0) as copy,
-    ):
+    with open(reading, "rb", buffering=0), open(writing, "r+b", buffering=0) as copy:
         os.fchmod(writing, 0o660)
         size = os.fstat(reading).st_size
         done = 0
@@ -110,7 +107,7 @@ def _copy_file(source: Path, target: Path, sha256: str) -> int:
             done += step
         copy.seek(0)
         if hashlib.file_digest(copy, "sha256").hexdigest() != sha256:
-            raise ValueError(f"{original.name} is not what was backed up: its checksum differs")
+            raise ValueError(f"the checksum of {source} differs")
     return size
 
 

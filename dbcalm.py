@@ -1,0 +1,4 @@
+#!/usr/bin/env python3
+from dbcalm.cli.main import main
+
+main()

@@ -1,0 +1,146 @@
+"""Examples of requests and answers, as the documentation shows them."""
+
+_JOB = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+
+SIGN_IN = {"username": "alice", "password": "a long and private sentence"}
+CODE = {"code": "b2a9o0Zt2mV4yHq1c8w6d3fXkq5s7uJrLwPz0aBcDeE"}
+
+TOKEN_REQUESTS = {
+    "code": {
+        "summary": "A person, with the code of /auth/authorize",
+        "value": {"grant_type": "authorization_code", "code": CODE["code"]},
+    },
+    "client": {
+        "summary": "A program",
+        "value": {
+            "grant_type": "client_credentials",
+            "client_id": "5f0c7f0a-3b0e-4f0e-9c5e-2f7a1d9b8e11",
+            "client_secret": "…",
+        },
+    },
+}
+TOKEN = {"access_token": "eyJhbGciOiJIUzI1NiJ9…", "token_type": "bearer", "expires_in": 3600, "scope": "*"}
+
+BACKUP_REQUESTS = {
+    "full": {"summary": "A full backup", "value": {"type": "full"}},
+    "named": {"summary": "A full backup with a name", "value": {"type": "full", "id": "before-upgrade"}},
+    "incremental": {"summary": "What changed since the newest backup", "value": {"type": "incremental"}},
+    "based": {
+        "summary": "What changed since a certain backup",
+        "value": {"type": "incremental", "from_backup_id": "before-upgrade"},
+    },
+}
+_RUNNING = {"status": "running", "link": f"/status/{_JOB}", "pid": _JOB, "resource_id": "2026-01-31-03-00-00"}
+BACKUP_STARTED = {**_RUNNING, "type": "full", "from_backup_id": None, "note": None}
+BACKUP = {
+    "id": "2026-01-31-03-00-00",
+    "type": "full",
+    "from_backup_id": None,
+    "schedule_id": None,
+    "start_time": "2026-01-31T03:00:00.102938Z",
+    "end_time": "2026-01-31T03:02:11.564738Z",
+    "process_id": 41,
+    "size": 1073741824,
+    "retention_value": None,
+    "retention_unit": None,
+    "note": None,
+}
+
+RESTORE_REQUESTS = {
+    "folder": {
+        "summary": "Into a folder, beside a running server",
+        "value": {"id": "2026-01-31-03-00-00", "target": "folder"},
+    },
+    "database": {
+        "summary": "Into the data directory: the server is stopped, the directory is empty",
+        "value": {"id": "2026-01-31-03-00-00", "target": "database"},
+    },
+}
+RESTORE_STARTED = {
+    **_RUNNING,
+    "type": "restore",
+    "note": None,
+    "target": "database",
+    "target_path": "/var/lib/mysql",
+    "chain": ["2026-01-31-03-00-00"],
+}
+RESTORE = {
+    "id": 7,
+    "start_time": "2026-01-31T09:00:00.102938Z",
+    "end_time": "2026-01-31T09:01:40.564738Z",
+    "target": "database",
+    "target_path": "/var/lib/mysql",
+    "backup_id": "2026-01-31-03-00-00",
+    "backup_timestamp": "2026-01-31T03:00:00.102938Z",
+    "process_id": 42,
+}
+
+PROCESS = {
+    "id": 41,
+    "command": "/usr/bin/mariadb-backup --defaults-file=/etc/dbcalm/credentials.cnf --backup …",
+    "command_id": _JOB,
+    "pid": 12345,
+    "status": "success",
+    "output": "[00] 2026-01-31 03:02:10 completed OK!",
+    "error": None,
+    "return_code": 0,
+    "start_time": "2026-01-31T03:00:00.102938Z",
+    "end_time": "2026-01-31T03:02:11.564738Z",
+    "type": "backup",
+    "args": {"id": "2026-01-31-03-00-00", "type": "full"},
+    "resource_id": "2026-01-31-03-00-00",
+    "reason": None,
+    "note": None,
+}
+STATUS = {
+    **_RUNNING,
+    "type": "backup",
+    "note": None,
+    "reason": None,
+    "error": None,
+    "return_code": None,
+    "start_time": "2026-01-31T03:00:00.102938Z",
+    "end_time": None,
+    "progress": {"phase": "copying", "bytes_done": 536870912, "bytes_total": 1073741824, "percent": 50},
+}
+
+CLIENT = {"id": "5f0c7f0a-3b0e-4f0e-9c5e-2f7a1d9b8e11", "label": "monitoring", "scopes": ["backups:read"]}
+CLIENT_REQUESTS = {
+    "all": {"summary": "May do what its creator may", "value": {"label": "deploy script"}},
+    "some": {"summary": "May only look", "value": {"label": "monitoring", "scopes": ["backups:read"]}},
+}
+CLIENT_CHANGES = {"rename": {"summary": "Another label", "value": {"label": "monitoring, second site"}}}
+NEW_CLIENT = {**CLIENT, "secret": "kV8m1QeYdW4rT7uI0oP3aS6dF9gH2jK5lZ8xC1vB4nM"}
+
+QUERIES = {
+    "recent": {"summary": "Since a time", "value": "start_time|gte|2026-01-31T00:00"},
+    "several": {
+        "summary": "Of three processes, and since a time",
+        "value": "process_id|in|1,2,3,start_time|gte|2026-01-01T00:00",
+    },
+    "running": {"summary": "Without an end", "value": "end_time|isnull"},
+}
+ORDERS = {
+    "oldest": {"summary": "The oldest first", "value": "start_time|asc"},
+    "two": {"summary": "By two fields", "value": "start_time|desc,id|asc"},
+}
+
+REFUSALS = {
+    "InvalidQuery": "unknown field 'colour' in the query; valid are id, from_backup_id, schedule_id, start_time",
+    "InvalidRequest": "type: Input should be 'full' or 'incremental'",
+    "NotFound": "there is no backup '2026-01-31-03-00-00'",
+    "Conflict": f"job {_JOB} is running; wait for its end",
+    "Unavailable": "server is not running",
+    "NoSpace": "the disk has 2 GiB free, and the backup needs about 5 GiB",
+    "ServiceFailed": "the service dbcalm-mariadb-cmd failed; its log says why",
+    "NotAuthenticated": "this needs a token: Authorization: Bearer <token>",
+    "NotAllowed": "this needs a token with the scope backups:write",
+    "WrongCredentials": "the user name or the password is wrong",
+    "InvalidGrant": "the code is wrong, used or older than a minute; sign in again",
+    "Throttled": "too many failed attempts; try again in 42 seconds",
+}
+
+
+def listed(item: object) -> dict[str, object]:
+    """Return a page with one item."""
+    return {"items": [item], "pagination": {"total": 1, "page": 1, "per_page": 25, "total_pages": 1}}

@@ -1,0 +1,59 @@
+"""``dbcalm config``: what is wrong with the configuration, if anything."""
+
+import os
+from collections.abc import Iterator
+
+import typer
+
+from dbcalm import config
+from dbcalm.cli.output import say
+from dbcalm.cli.start import become
+from dbcalm.config import Settings
+from dbcalm.errors import CannotStart, InvalidConfig
+
+app = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """A group, though it has one command."""
+
+
+@app.command()
+def check() -> None:
+    """Say what is wrong with the configuration, and with the files that it names."""
+    path = config.config_path(os.environ)
+    print(f"file: {path}")
+    try:
+        settings = config.check(path)
+        become(settings.dbcalm_user)
+    except InvalidConfig as error:
+        problems = list(error.mistakes)
+    except CannotStart as error:
+        problems = [str(error)]
+    else:
+        for warning in config.warnings(settings):
+            print(f"warning: {warning}")
+        problems = list(_problems(settings))
+    for problem in problems:
+        print(f"problem: {problem}")
+    if problems:
+        say(f"dbcalm: {path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}")
+        raise typer.Exit(1)
+    print("all is well")
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    """Give what would keep the server from starting."""
+    from dbcalm.api.listener import tls_context  # the command line loads HTTP only where it is needed
+
+    for need in (
+        lambda: config.signing_key(settings),
+        lambda: tls_context(settings.ssl_cert, settings.ssl_key),
+    ):
+        try:
+            need()
+        except CannotStart as error:
+            yield str(error)
+    if not os.access(settings.database_file.parent, os.W_OK | os.X_OK):
+        yield f"database_file: cannot write in the folder {settings.database_file.parent}"

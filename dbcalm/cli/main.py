@@ -1,0 +1,63 @@
+"""The program ``dbcalm``.
+
+Exit status: 0 done, 1 refused or failed with one line on standard error, 2 wrong usage.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dbcalm import __version__
+from dbcalm.cli import clients, config, users
+from dbcalm.errors import DBCalmError
+
+app = typer.Typer(
+    help="Backups of MariaDB and MySQL that can be trusted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+app.add_typer(users.app, name="users")
+app.add_typer(clients.app, name="clients")
+app.add_typer(config.app, name="config")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dbcalm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
+
+
+@app.command()
+def server() -> None:
+    """Serve the API until SIGTERM."""
+    from dbcalm.cli.server import run  # it loads what no other command needs
+
+    run()
+
+
+def main() -> None:
+    """Run the command of the arguments, and end the program with its exit status."""
+    try:
+        app()
+    except DBCalmError as error:
+        print(f"dbcalm: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # Whoever read the output has gone: there is nobody to tell.
+        raise SystemExit(1) from None
+    except Exception as error:  # A traceback helps nobody on the command line.
+        print(f"dbcalm: failed: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(1) from None

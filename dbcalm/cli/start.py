@@ -1,0 +1,59 @@
+"""What commands do first: become the right user, read the configuration, open the catalogue."""
+
+import os
+import pwd
+
+from dbcalm import config
+from dbcalm.config import Settings
+from dbcalm.domain.entities import Caller
+from dbcalm.domain.scopes import ALL
+from dbcalm.errors import CannotStart
+from dbcalm.logger import start_logging
+from dbcalm.repository.catalogue import Catalogue
+from dbcalm.repository.database import open_database
+
+
+def caller() -> Caller:
+    """Return who runs this command, as the log names them: they may do everything."""
+    name = os.environ.get("SUDO_USER") or _user_name(os.getuid())
+    return Caller(f"command line, {name}", (ALL,))
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def become(user: str) -> None:
+    """Where root runs this, go on as the user that owns the catalogue, so that no file of root's appears beside it;
+    raise CannotStart if there is no such user."""
+    if os.geteuid() != 0:
+        return
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError as error:
+        raise CannotStart(f"dbcalm_user is {user!r}, and the host has no such user") from error
+    if entry.pw_uid == 0:
+        return
+    os.setgid(entry.pw_gid)
+    os.initgroups(user, entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    os.environ["HOME"] = entry.pw_dir
+
+
+def settings(*, terminal: bool = True) -> Settings:
+    """Return the settings, as the user of the configuration, with the log started; raise CannotStart."""
+    loaded = config.load(config.config_path(os.environ))
+    become(loaded.dbcalm_user)
+    try:
+        start_logging(loaded.log_level, loaded.log_file, terminal=terminal)
+    except OSError as error:
+        raise CannotStart(f"log_file: cannot write {loaded.log_file}: {error.strerror}") from error
+    return loaded
+
+
+def catalogue() -> Catalogue:
+    """Return the catalogue of the configuration; raise CannotStart."""
+    return Catalogue(open_database(settings().database_file))

@@ -1,0 +1,150 @@
+"""Jobs of the mysql service: starting one, and keeping the catalogue up with their journal."""
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from dbcalm.domain.ports import Clock, Cursor, JobStore, MysqlService
+from dbcalm.errors import Conflict, DBCalmError, InvalidRequest, NoSpace, NotFound, ServiceFailed, Unavailable
+from dbcalm.logger import log
+from dbcalm_cmd_client import Answer, ServiceUnreachable
+
+HOLD_SECONDS = 20.0
+"""How long the service may keep the follower waiting for news."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_REFUSALS: Mapping[int, type[DBCalmError]] = {
+    400: InvalidRequest,
+    404: NotFound,
+    409: Conflict,
+    503: Unavailable,
+    507: NoSpace,
+}
+
+
+@dataclass(frozen=True)
+class Started:
+    """A job that was accepted. ``facts`` is what the service said of it, ``id`` (the backup's) among it."""
+
+    job_id: str
+    facts: Mapping[str, Any]
+
+
+def asked(call: Callable[[], Answer]) -> Answer:
+    """Return what the mysql service answered; raise Unavailable if it did not."""
+    try:
+        return call()
+    except ServiceUnreachable as error:
+        raise Unavailable("the service dbcalm-mariadb-cmd does not answer; see that it runs") from error
+
+
+def granted(answer: Answer) -> Mapping[str, Any]:
+    """Return the data of a good answer; raise the error that fits its code and has its sentence."""
+    if answer.code < 300:
+        return answer.data
+    refusal = _REFUSALS.get(answer.code)
+    if refusal is None:
+        log.error("the mysql service answered %d: %s", answer.code, answer.status)
+        raise ServiceFailed("the service dbcalm-mariadb-cmd failed; its log says why")
+    raise refusal(answer.status)
+
+
+class Jobs:
+    """Starts jobs and applies the journal to the catalogue; safe to use from many threads and programs at once."""
+
+    def __init__(self, service: MysqlService, store: JobStore, clock: Clock) -> None:
+        self._service = service
+        self._store = store
+        self._clock = clock
+
+    def start(self, command: Callable[[str], Answer]) -> Started:
+        """Send a command with a job id of ours and return once its process stands in the catalogue.
+
+        A lost reply is asked for once more: the service does a command of a known job id only once.
+        """
+        job_id = uuid.uuid4().hex
+        try:
+            answer = command(job_id)
+        except ServiceUnreachable:
+            answer = asked(lambda: command(job_id))
+        facts = granted(answer)
+        try:
+            self.catch_up()
+        except Unavailable as error:
+            raise Unavailable(f"job {job_id} was accepted, but {error}; then see /status/{job_id}") from error
+        return Started(job_id, facts)
+
+    def catch_up(self) -> None:
+        """Apply all that the journal has; raise Unavailable if the service does not answer."""
+        while self._advance(0.0):
+            pass
+
+    def _advance(self, wait: float) -> bool:
+        """Apply one batch of events, waiting up to ``wait`` seconds for the first; False if there is no more."""
+        before = self._store.cursor()
+        data = granted(asked(lambda: self._service.read_events(before.journal, before.offset, wait)))
+        after = Cursor(data["journal"], data["offset"])
+        if after == before:
+            return False
+        # Where somebody else was faster, what they have not applied is asked for once more.
+        return not self._store.apply(before, after, data["events"]) or bool(data["more"])
+
+    def add_found(self) -> None:
+        """Add the whole backups on disk that the catalogue lacks; raise Unavailable if the service does not answer."""
+        while True:
+            self.catch_up()
+            cursor = self._store.cursor()
+            backups = self._on_disk()
+            added = self._store.add_found(cursor, backups)
+            if (
+                added is not None
+            ):  # Else something happened since the look at the disk, which may be out of date.
+                break
+        if added:
+            log.warning("%d backups on disk were not in the catalogue and were added to it", added)
+
+    def _on_disk(self) -> list[Mapping[str, object]]:
+        found: list[Mapping[str, object]] = []
+        last, more = "", True
+        while more:
+            data = granted(asked(partial(self._service.list_backups, last)))
+            found += data["backups"]
+            more = bool(data["more"])
+            last = data["backups"][-1]["id"] if more else ""
+        return found
+
+    def progress(self, job_id: str) -> Mapping[str, Any] | None:
+        """Return ``phase, bytes_done, bytes_total, percent`` of a running job, or None where that cannot be told."""
+        try:
+            data = granted(self._service.job_progress(job_id))
+        except (ServiceUnreachable, DBCalmError):
+            return None
+        done, total = int(data["bytes_done"]), int(data["bytes_total"])
+        percent = min(100, 100 * done // total) if total else None
+        return {"phase": data["phase"], "bytes_done": done, "bytes_total": total, "percent": percent}
+
+    def follow(self, stop: threading.Event) -> None:
+        """Keep the catalogue up with the journal until told to stop, whatever happens to the service meanwhile."""
+        ready, failed, pause = False, False, 0.0
+        while not stop.wait(pause):
+            began = self._clock.monotonic()
+            try:
+                if not ready:
+                    self.add_found()
+                    ready = True
+                    if failed:
+                        log.info("the journal of jobs is followed again")
+                    failed = False
+                self._advance(HOLD_SECONDS)
+            except Exception as error:  # Whatever it is, a later round may go well.
+                if not failed:
+                    trace = not isinstance(error, DBCalmError)
+                    log.warning("the journal of jobs cannot be followed: %s", error, exc_info=trace)
+                ready, failed = False, True
+                pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * pause))
+            else:
+                # A service that does not hold the call, because it stops, must not be asked in a tight loop.
+                pause = 0.0 if self._clock.monotonic() - began > _FIRST_PAUSE else _FIRST_PAUSE

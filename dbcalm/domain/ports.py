@@ -1,0 +1,128 @@
+"""What the services need from outside, as they see it. Each port says what its methods give, and what they raise.
+
+Every store may raise Unavailable while the catalogue is locked by somebody else for seconds, and NoSpace.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dbcalm.domain.entities import Backup, Client, Process, Restore, User
+from dbcalm.domain.listing import Page, Query
+from dbcalm_cmd_client import Answer
+
+Event = Mapping[str, object]
+"""One line of the journal of jobs; ``event`` is its kind."""
+
+
+class Clock(Protocol):
+    """The time. ``now`` is in seconds since 1970, ``monotonic`` in seconds since whenever, never set back."""
+
+    def now(self) -> float: ...
+
+    def monotonic(self) -> float: ...
+
+
+class MysqlService(Protocol):
+    """The service that owns backups and jobs. Every method raises ServiceUnreachable if no answer comes."""
+
+    def full_backup(self, job_id: str, id: str | None, schedule_id: int | None) -> Answer: ...
+
+    def incremental_backup(
+        self, job_id: str, id: str | None, from_backup_id: str, or_full: bool, schedule_id: int | None
+    ) -> Answer: ...
+
+    def restore_backup(self, job_id: str, id: str, target: str) -> Answer: ...
+
+    def delete_backup(self, id: str) -> Answer: ...
+
+    def read_events(self, journal: str, offset: int, wait: float) -> Answer: ...
+
+    def list_backups(self, after: str) -> Answer: ...
+
+    def job_progress(self, job_id: str) -> Answer: ...
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far the journal has been applied: which journal, and the byte after the last event. "" and 0 at first."""
+
+    journal: str
+    offset: int
+
+
+class JobStore(Protocol):
+    """The one way by which jobs and backups get into the catalogue."""
+
+    def cursor(self) -> Cursor: ...
+
+    def apply(self, before: Cursor, after: Cursor, events: Sequence[Event]) -> bool:
+        """Apply the events and move the cursor, together or not at all; False if the cursor is no longer ``before``."""
+
+    def add_found(self, cursor: Cursor, backups: Sequence[Mapping[str, object]]) -> int | None:
+        """Add the backups of these manifests that the catalogue lacks and return how many those were; None if the
+        cursor is no longer this one."""
+
+
+class BackupStore(Protocol):
+    def get(self, key: str) -> Backup | None: ...
+
+    def list(self, query: Query) -> Page[Backup]: ...
+
+    def newest(self) -> Backup | None: ...
+
+    def delete(self, key: str) -> bool: ...
+
+
+class RestoreStore(Protocol):
+    def list(self, query: Query) -> Page[Restore]: ...
+
+
+class ProcessStore(Protocol):
+    def get(self, key: str) -> Process | None:
+        """Return the process of a job."""
+
+    def list(self, query: Query) -> Page[Process]: ...
+
+
+class ClientStore(Protocol):
+    def get(self, key: str) -> Client | None: ...
+
+    def list(self, query: Query) -> Page[Client]: ...
+
+    def add(self, client: Client, secret_hash: str, created_at: str) -> None: ...
+
+    def rename(self, key: str, label: str) -> bool: ...
+
+    def delete(self, key: str) -> bool: ...
+
+    def secret_hash(self, key: str) -> str | None: ...
+
+
+class UserStore(Protocol):
+    def get(self, key: str) -> User | None:
+        """Return the user of a name."""
+
+    def by_id(self, id: int) -> User | None: ...
+
+    def all(self) -> Sequence[User]: ...
+
+    def add(self, username: str, password_hash: str, created_at: str) -> bool:
+        """Add a user; False if the name is taken."""
+
+    def set_password(self, key: str, password_hash: str) -> bool:
+        """Replace the password and begin a new generation; False if there is no such user."""
+
+    def delete(self, key: str) -> bool: ...
+
+    def password_hash(self, key: str) -> str | None: ...
+
+
+class CodeStore(Protocol):
+    """Authorization codes that were given out, by their hash. ``expires_at`` and ``now`` are in seconds since 1970."""
+
+    def add(self, code_hash: str, user: User, now: float, expires_at: float) -> None: ...
+
+    def take(self, code_hash: str, now: float) -> User | None:
+        """Use a code up and return whose it was; None if it is unknown, used, or older than it may be. Of several
+        that come at once, one gets it."""

@@ -1,0 +1,36 @@
+"""What a token may be good for."""
+
+from collections.abc import Iterable
+
+from dbcalm.errors import InvalidField
+
+ALL = "*"
+
+SCOPES = {
+    "backups:read": "see backups",
+    "backups:write": "make and delete backups",
+    "restores:read": "see restores",
+    "restores:write": "restore backups",
+    "processes:read": "see processes and the status of jobs",
+    "clients:read": "see clients",
+    "clients:write": "add, change and delete clients",
+}
+"""Every scope that a route can need, and what it allows."""
+
+WILDCARDS = (ALL, *sorted({f"{scope.split(':')[0]}:*" for scope in SCOPES}))
+
+
+def allows(granted: Iterable[str], wanted: str) -> bool:
+    """Tell whether somebody with these scopes may do, or hand on, what the wanted scope or wildcard stands for."""
+    return bool({ALL, wanted, f"{wanted.split(':')[0]}:*"}.intersection(granted))
+
+
+def checked(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Return the scopes sorted and without doubles; raise InvalidField if there is none or one is unknown."""
+    found = tuple(sorted(set(scopes)))
+    if not found:
+        raise InvalidField("scopes", "must name at least one scope")
+    for scope in found:
+        if scope not in SCOPES and scope not in WILDCARDS:
+            raise InvalidField("scopes", f"must be of {', '.join((*WILDCARDS, *SCOPES))}")
+    return found

@@ -1,0 +1,1 @@
+"""The catalogue in SQLite: the only code of DBCalm that has a database session."""

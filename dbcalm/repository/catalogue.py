@@ -1,0 +1,167 @@
+"""The catalogue's stores, one a resource, over one database."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from dbcalm.domain.entities import Backup, Client, Process, Restore, User
+from dbcalm.repository.database import Database
+from dbcalm.repository.jobs import Jobs
+from dbcalm.repository.table import Table
+
+
+class Backups(Table[Backup]):
+    """Whole backups."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "backups", Backup, key="id", sequence=("seq", "number"))
+
+    def newest(self) -> Backup | None:
+        """Return the backup that was made last."""
+        return self.first("ORDER BY seq DESC, number DESC")
+
+
+class Restores(Table[Restore]):
+    """Restores, whatever became of them."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "restores", Restore, key="id", sequence=("id",))
+
+
+class Processes(Table[Process]):
+    """Jobs of the mysql service."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "processes", Process, key="command_id", sequence=("id",), make=_process)
+
+
+_ARGS = [field.name for field in fields(Process)].index("args")
+
+
+def _process(*row: object) -> Process:
+    values: list[Any] = list(row)
+    values[_ARGS] = json.loads(values[_ARGS])
+    return Process(*values)
+
+
+class Clients(Table[Client]):
+    """Programs that may use the API. A client's scopes are kept as one text, joined by blanks."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "clients", Client, key="id", sequence=("number",), make=_client)
+
+    def add(self, client: Client, secret_hash: str, created_at: str) -> None:
+        """Add a client."""
+        with self.database.write() as connection:
+            connection.execute(
+                "INSERT INTO clients (id, label, scopes, secret_hash, created_at) VALUES (?, ?, ?, ?, ?)",
+                (client.id, client.label, " ".join(client.scopes), secret_hash, created_at),
+            )
+
+    def rename(self, key: str, label: str) -> bool:
+        """Change a client's label; False if there is no such client."""
+        with self.database.write() as connection:
+            return connection.execute("UPDATE clients SET label = ? WHERE id = ?", (label, key)).rowcount > 0
+
+    def secret_hash(self, key: str) -> str | None:
+        """Return the hash of a client's secret."""
+        with self.database.read() as connection:
+            row = connection.execute("SELECT secret_hash FROM clients WHERE id = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+
+def _client(id: str, label: str, scopes: str) -> Client:
+    return Client(id, label, tuple(scopes.split()))
+
+
+class Users(Table[User]):
+    """People who may use the API."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "users", User, key="username", sequence=("id",))
+
+    def by_id(self, id: int) -> User | None:
+        """Return the user of a number."""
+        return self.first("WHERE id = ?", id)
+
+    def all(self) -> Sequence[User]:
+        """Return all users in order of name."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, username, generation, created_at FROM users ORDER BY username"
+            ).fetchall()
+        return [User(*row) for row in rows]
+
+    def add(self, username: str, password_hash: str, created_at: str) -> bool:
+        """Add a user; False if the name is taken."""
+        with self.database.write() as connection:
+            return (
+                connection.execute(
+                    "INSERT INTO users (username, password_hash, created_at) VALUES (?, ?, ?) "
+                    "ON CONFLICT (username) DO NOTHING",
+                    (username, password_hash, created_at),
+                ).rowcount
+                > 0
+            )
+
+    def set_password(self, key: str, password_hash: str) -> bool:
+        """Replace a password and begin a new generation; False if there is no such user."""
+        with self.database.write() as connection:
+            return (
+                connection.execute(
+                    "UPDATE users SET password_hash = ?, generation = generation + 1 WHERE username = ?",
+                    (password_hash, key),
+                ).rowcount
+                > 0
+            )
+
+    def password_hash(self, key: str) -> str | None:
+        """Return the hash of a user's password."""
+        with self.database.read() as connection:
+            row = connection.execute("SELECT password_hash FROM users WHERE username = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+
+class Codes:
+    """Authorization codes that were given out, by their hash."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, code_hash: str, user: User, now: float, expires_at: float) -> None:
+        """Keep a code, and forget those that nobody used in time."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM codes WHERE expires_at < ?", (now,))
+            connection.execute(
+                "INSERT INTO codes VALUES (?, ?, ?, ?)", (code_hash, user.id, user.generation, expires_at)
+            )
+
+    def take(self, code_hash: str, now: float) -> User | None:
+        """Use a code up and return whose it was, unless it is unknown, too old, or older than the user's password."""
+        with self._database.write() as connection:
+            taken = connection.execute(
+                "DELETE FROM codes WHERE code_hash = ? RETURNING user_id, generation, expires_at",
+                (code_hash,),
+            ).fetchall()
+            if not taken or taken[0][2] < now:
+                return None
+            row = connection.execute(
+                "SELECT id, username, generation, created_at FROM users WHERE id = ? AND generation = ?",
+                taken[0][:2],
+            ).fetchone()
+        return None if row is None else User(*row)
+
+
+class Catalogue:
+    """All stores of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.backups = Backups(database)
+        self.restores = Restores(database)
+        self.processes = Processes(database)
+        self.clients = Clients(database)
+        self.users = Users(database)
+        self.codes = Codes(database)
+        self.jobs = Jobs(database)
+        self.close = database.close

@@ -1,0 +1,118 @@
+"""The one way by which jobs and backups get into the catalogue: the events of the journal, applied."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from dbcalm.domain.ports import Cursor, Event
+from dbcalm.logger import log
+from dbcalm.repository.database import Database
+
+
+class Jobs:
+    """Applies events together with the cursor that says how far they go, so that replaying them is harmless."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def cursor(self) -> Cursor:
+        """Return how far the journal has been applied."""
+        with self._database.read() as connection:
+            return _cursor(connection)
+
+    def apply(self, before: Cursor, after: Cursor, events: Sequence[Event]) -> bool:
+        """Apply the events and move the cursor; False, and nothing is done, if somebody else has moved it."""
+        with self._database.write() as connection:
+            if _cursor(connection) != before:
+                return False
+            if before.journal not in ("", after.journal):
+                _close_orphans(connection)
+            for event in events:
+                _apply(connection, event)
+            connection.execute("UPDATE cursor SET journal = ?, offset = ?", (after.journal, after.offset))
+        return True
+
+    def add_found(self, cursor: Cursor, backups: Sequence[Mapping[str, object]]) -> int | None:
+        """Add backups that the catalogue lacks, from their manifests; None, and nothing is done, if it moved."""
+        with self._database.write() as connection:
+            if _cursor(connection) != cursor:
+                return None
+            return sum(_add_backup(connection, facts) for facts in backups)
+
+
+def _cursor(connection: sqlite3.Connection) -> Cursor:
+    return Cursor(*connection.execute("SELECT journal, offset FROM cursor").fetchone())
+
+
+def _close_orphans(connection: sqlite3.Connection) -> None:
+    """End what the lost journal left running: no event will ever do it."""
+    connection.execute(
+        "UPDATE processes SET status = 'failed', reason = 'interrupted', end_time = coalesce(end_time, start_time), "
+        "error = 'the journal of jobs was lost while this one ran' WHERE status = 'running'"
+    )
+
+
+def _apply(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    """Apply one event; one of a kind that is not known says nothing to this program."""
+    apply = _KINDS.get(str(event.get("event")))
+    if apply is None:
+        return
+    try:
+        apply(connection, event)
+    except (KeyError, TypeError, sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        # One event that is not as it should be must not keep all later ones out for ever.
+        log.exception("an event of the journal cannot be applied and is skipped: %r", event)
+
+
+def _accepted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    args = json.dumps(event.get("args", {}))
+    added = connection.execute(
+        "INSERT INTO processes (command_id, type, command, args, resource_id, note, status, start_time) "
+        "VALUES (:job_id, :type, :command, :args, :resource_id, :note, 'running', :at) "
+        "ON CONFLICT (command_id) DO NOTHING",
+        {"note": None, **event, "args": args},
+    )
+    if added.rowcount and (restore := event.get("restore")):
+        connection.execute(
+            "INSERT INTO restores (process_id, target, target_path, backup_id, backup_timestamp, start_time) "
+            "VALUES (:process_id, :target, :target_path, :backup_id, :backup_timestamp, :at)",
+            {**restore, "process_id": added.lastrowid, "at": event["at"]},
+        )
+
+
+def _started(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    connection.execute("UPDATE processes SET pid = :pid WHERE command_id = :job_id", event)
+
+
+def _ended(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    connection.execute(
+        "UPDATE processes SET status = :status, reason = :reason, return_code = :return_code, error = :error, "
+        "output = :output, end_time = :at WHERE command_id = :job_id",
+        {"reason": None, "return_code": None, "error": None, "output": None, **event},
+    )
+    connection.execute(
+        "UPDATE restores SET end_time = :at WHERE process_id = (SELECT id FROM processes WHERE command_id = :job_id)",
+        event,
+    )
+    if event["status"] == "success" and (facts := event.get("backup")):
+        _add_backup(connection, cast("Mapping[str, object]", facts))
+
+
+def _deleted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    connection.execute("DELETE FROM backups WHERE id = :backup_id", event)
+
+
+def _add_backup(connection: sqlite3.Connection, facts: Mapping[str, object]) -> int:
+    """Add the backup of a manifest unless it is known; return how many rows that made."""
+    return connection.execute(
+        "INSERT INTO backups "
+        "(id, seq, type, from_backup_id, schedule_id, process_id, start_time, end_time, size, note) "
+        "VALUES (:id, :seq, :type, :from_backup_id, :schedule_id, "
+        "(SELECT id FROM processes WHERE command_id = :job_id), :start_time, :end_time, :size, :note) "
+        "ON CONFLICT (id) DO NOTHING",
+        {"schedule_id": None, "note": None, "job_id": None, **facts},
+    ).rowcount
+
+
+_KINDS = {"accepted": _accepted, "started": _started, "ended": _ended, "deleted": _deleted}

@@ -1,0 +1,116 @@
+"""How the catalogue came to look as it does: one function a version, run in order, never changed afterwards."""
+# ruff: noqa: S608  # the names in the SQL stand in this module
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from dbcalm.errors import CatalogueError
+from dbcalm.logger import log
+
+_COUNTED = ("backups", "restores", "processes", "clients")
+
+
+def _first(connection: sqlite3.Connection) -> None:
+    """All tables of the first release.
+
+    Indexes of ``backups`` end with ``seq``, and every index ends with the row's number, so that each filter and each
+    order gives its rows in the list's own order without sorting.
+    """
+    for statement in (
+        """CREATE TABLE processes (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, command_id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+            command TEXT NOT NULL, args TEXT NOT NULL, resource_id TEXT, note TEXT, pid INTEGER,
+            status TEXT NOT NULL CHECK (status IN ('running', 'success', 'failed')), reason TEXT, return_code INTEGER,
+            output TEXT, error TEXT, start_time TEXT NOT NULL, end_time TEXT)""",
+        """CREATE TABLE backups (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL,
+            type TEXT NOT NULL CHECK (type IN ('full', 'incremental')), from_backup_id TEXT, schedule_id INTEGER,
+            process_id INTEGER REFERENCES processes (id), start_time TEXT NOT NULL, end_time TEXT,
+            size INTEGER NOT NULL, note TEXT)""",
+        """CREATE TABLE restores (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, process_id INTEGER NOT NULL UNIQUE REFERENCES processes (id),
+            target TEXT NOT NULL, target_path TEXT NOT NULL, backup_id TEXT NOT NULL, backup_timestamp TEXT,
+            start_time TEXT NOT NULL, end_time TEXT)""",
+        """CREATE TABLE users (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL UNIQUE, password_hash TEXT NOT NULL,
+            generation INTEGER NOT NULL DEFAULT 1, created_at TEXT NOT NULL)""",
+        """CREATE TABLE clients (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, label TEXT NOT NULL,
+            scopes TEXT NOT NULL, secret_hash TEXT NOT NULL, created_at TEXT NOT NULL)""",
+        """CREATE TABLE codes (
+            code_hash TEXT PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+            generation INTEGER NOT NULL, expires_at REAL NOT NULL) WITHOUT ROWID""",
+        "CREATE TABLE cursor (journal TEXT NOT NULL, offset INTEGER NOT NULL)",
+        "INSERT INTO cursor VALUES ('', 0)",
+        "CREATE TABLE table_state (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, version INTEGER NOT NULL)",
+        "CREATE INDEX backups_seq ON backups (seq)",
+    ):
+        connection.execute(statement)
+    for table, columns, last in (
+        ("processes", ("type", "command", "pid", "status", "return_code", "start_time", "end_time"), ""),
+        ("backups", ("from_backup_id", "schedule_id", "process_id", "start_time", "end_time"), ", seq"),
+        (
+            "restores",
+            ("target", "target_path", "backup_id", "backup_timestamp", "start_time", "end_time"),
+            "",
+        ),
+        ("clients", ("label", "scopes"), ""),
+    ):
+        for column in columns:
+            connection.execute(f"CREATE INDEX {table}_{column} ON {table} ({column}{last})")
+    for table in _COUNTED:
+        _count(connection, table)
+
+
+def _count(connection: sqlite3.Connection, table: str) -> None:
+    """Keep the number of rows of a table, and a version that every change raises, so that no list has to count."""
+    connection.execute("INSERT INTO table_state VALUES (?, 0, 0)", (table,))
+    for event, rows in (("INSERT", "rows + 1"), ("DELETE", "rows - 1"), ("UPDATE", "rows")):
+        connection.execute(
+            f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN "
+            f"UPDATE table_state SET rows = {rows}, version = version + 1 WHERE name = '{table}'; END"
+        )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return how many migrations this catalogue has seen."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Run the migrations that a catalogue has not seen, all or none, after copying one that has data; raise
+    CatalogueError if a newer DBCalm made it."""
+    found = version_of(connection)
+    if found > len(MIGRATIONS):
+        raise CatalogueError(
+            f"the catalogue {path} has version {found}, made by a newer DBCalm; this one knows {len(MIGRATIONS)}"
+        )
+    if found == len(MIGRATIONS):
+        return
+    if found:
+        _copy(connection, path.with_name(f"{path.name}.version-{found}"))
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another program may have migrated while this one waited for its turn.
+        for step in MIGRATIONS[version_of(connection) :]:
+            step(connection)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.execute("COMMIT")
+    log.info("the catalogue %s now has version %d", path, len(MIGRATIONS))
+
+
+def _copy(connection: sqlite3.Connection, copy: Path) -> None:
+    """Copy the catalogue as it is into a file beside it, readable by nobody else."""
+    copy.unlink(missing_ok=True)
+    copy.touch(0o600)
+    with contextlib.closing(sqlite3.connect(copy)) as target:
+        connection.backup(target)
+    log.info("the catalogue was copied to %s before it is changed", copy)

@@ -1,0 +1,70 @@
+"""Making, listing and deleting backups."""
+
+from starlette.responses import Response
+
+from dbcalm.api import examples, schemas, views
+from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.domain.backups import LISTING
+from dbcalm.domain.listing import parse
+from dbcalm.errors import (
+    Conflict,
+    InvalidQuery,
+    InvalidRequest,
+    NoSpace,
+    NotFound,
+    ServiceFailed,
+    Unavailable,
+)
+from dbcalm.routes.parameters import Conditions, Orders, PageNumber, PerPage
+
+routes = Routes("backups", "Making, listing and deleting backups.")
+
+READ, WRITE = "backups:read", "backups:write"
+
+CREATE = Operation(
+    schemas.BackupStarted,
+    examples.BACKUP_STARTED,
+    status=202,
+    refusals=(NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
+    request_examples=examples.BACKUP_REQUESTS,
+)
+LIST = Operation(schemas.Backups, examples.listed(examples.BACKUP), refusals=(InvalidQuery, InvalidRequest))
+GET = Operation(schemas.Backup, examples.BACKUP, refusals=(NotFound,))
+DELETE = Operation(None, status=204, refusals=(NotFound, Conflict, ServiceFailed, Unavailable))
+
+
+@routes("POST", "/backups", scope=WRITE, operation=CREATE)
+def create_backup(call: Incoming, body: schemas.BackupRequest) -> Response:
+    """Make a backup.
+
+    Answers as soon as the backup has begun; `link` tells how it stands. An incremental without `from_backup_id` builds
+    on the newest backup. Where an incremental could not be trusted a full backup is made, and `note` says why."""
+    job = call.services.backups.create(call.caller, body.type, body.id, body.from_backup_id, body.schedule_id)
+    return answer(views.started(job, body.type), 202)
+
+
+@routes("GET", "/backups", scope=READ, operation=LIST)
+def list_backups(
+    call: Incoming, query: Conditions = "", order: Orders = "", page: PageNumber = 1, per_page: PerPage = 25
+) -> Response:
+    """List backups.
+
+    The newest come first. `query` takes id, from_backup_id, schedule_id, start_time, end_time and process_id; `order`
+    takes id, start_time and end_time."""
+    asked = parse(LISTING, query, order, page, per_page)
+    return answer(views.page(call.services.backups.list(asked), views.backup))
+
+
+@routes("GET", "/backups/{id}", scope=READ, operation=GET)
+def get_backup(call: Incoming, id: str) -> Response:
+    """Show a backup."""
+    return answer(views.backup(call.services.backups.require(id)))
+
+
+@routes("DELETE", "/backups/{id}", scope=WRITE, operation=DELETE)
+def delete_backup(call: Incoming, id: str) -> Response:
+    """Delete a backup.
+
+    One that others build on is not deleted: the answer names them."""
+    call.services.backups.delete(call.caller, id)
+    return Response(status_code=204)

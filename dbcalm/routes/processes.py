@@ -1,0 +1,40 @@
+"""What jobs were run, and how they stand."""
+
+from starlette.responses import Response
+
+from dbcalm.api import examples, schemas, views
+from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.domain.listing import parse
+from dbcalm.domain.processes import LISTING
+from dbcalm.errors import InvalidQuery, InvalidRequest, NotFound
+from dbcalm.routes.parameters import Conditions, Orders, PageNumber, PerPage
+
+routes = Routes("processes", "What jobs were run, and how they stand.")
+
+READ = "processes:read"
+
+LIST = Operation(
+    schemas.Processes, examples.listed(examples.PROCESS), refusals=(InvalidQuery, InvalidRequest)
+)
+STATUS = Operation(schemas.ProcessStatus, examples.STATUS, refusals=(NotFound,))
+
+
+@routes("GET", "/processes", scope=READ, operation=LIST)
+def list_processes(
+    call: Incoming, query: Conditions = "", order: Orders = "", page: PageNumber = 1, per_page: PerPage = 25
+) -> Response:
+    """List processes.
+
+    The newest come first. `query` takes id, command, command_id, pid, status, return_code, start_time, end_time and
+    type; `order` takes id, start_time, end_time and status."""
+    asked = parse(LISTING, query, order, page, per_page)
+    return answer(views.page(call.services.processes.list(asked), views.process))
+
+
+@routes("GET", "/status/{pid}", scope=READ, operation=STATUS)
+def get_status(call: Incoming, pid: str) -> Response:
+    """Tell how a job stands.
+
+    `status` is running, success or failed. While it is running, `progress` tells how far it is, where that is known.
+    After a failure `error` says what happened, and `reason` is `interrupted` where the job was killed."""
+    return answer(views.status(*call.services.processes.status(pid)))
