@@ -1,0 +1,160 @@
+"""One sandbox for all tests here: a real MariaDB, the three services under their users, the API over TLS."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.demo_lib.data import checksums
+from dev.sandbox_lib import Sandbox
+from dev.sandbox_lib.database import Database
+from dev.sandbox_lib.services import SERVICES
+
+_SCHEMA = """
+CREATE DATABASE shop;
+CREATE TABLE shop.orders (id INT PRIMARY KEY, body VARCHAR(200) NOT NULL, KEY (body)) ENGINE=InnoDB;
+INSERT INTO shop.orders SELECT seq, CONCAT(SHA1(seq), REPEAT('x', seq % 100)) FROM seq_1_to_20000;
+CREATE TABLE shop.log (id INT PRIMARY KEY, body VARCHAR(200)) ENGINE=Aria;
+INSERT INTO shop.log SELECT seq, MD5(seq) FROM seq_1_to_5000;
+CREATE DATABASE `empty one`;
+CREATE TABLE shop.`odd/näme #1` (id INT PRIMARY KEY) ENGINE=InnoDB;
+CREATE TABLE shop.packed (id INT PRIMARY KEY, body VARCHAR(200)) ENGINE=InnoDB ROW_FORMAT=COMPRESSED;
+INSERT INTO shop.packed SELECT seq, SHA1(seq) FROM seq_1_to_2000;
+"""
+
+
+class Rig:
+    """A sandbox with what tests do to it again and again."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.api = sandbox.api
+        self.backups = Path(sandbox.facts.backup_dir).resolve()
+        self.data = Path(sandbox.facts.data_dir).resolve()
+        self._numbers = itertools.count(1)
+
+    def backup(self, **order: Any) -> dict[str, Any]:
+        """Make a backup and return its last Status, which must be success."""
+        status = self.end(self.start("/backups", {"type": "full", **order}))
+        assert status["status"] == "success", status
+        return status
+
+    def restore(self, backup_id: str, target: str) -> Path:
+        """Restore a backup, which must succeed; return where it is now."""
+        status = self.end(self.start("/restore", {"id": backup_id, "target": target}))
+        assert status["status"] == "success", status
+        newest = self.api.call("GET", f"/restores?query=backup_id|{backup_id}&order=start_time|desc")[
+            "items"
+        ][0]
+        return Path(newest["target_path"])
+
+    def start(self, path: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Start a job; return the Status of the 202."""
+        reply = self.api.request("POST", path, order)
+        assert reply.status == 202, reply
+        return dict(reply.body)
+
+    def end(self, accepted: dict[str, Any]) -> dict[str, Any]:
+        """Wait for a job's end and return its last Status."""
+        return self.api.wait(accepted["link"], seconds=120)
+
+    def refused(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+        """Send what must be refused; return the status and the one line of it."""
+        reply = self.api.request(method, path, body)
+        assert reply.status >= 400, reply
+        detail = reply.body["detail"]
+        assert isinstance(detail, str)
+        assert detail
+        assert "\n" not in detail
+        assert "Traceback" not in detail
+        return reply.status, detail
+
+    def change(self) -> None:
+        """Change some of everything: rows, tables, schemas."""
+        number = next(self._numbers)
+        self.sandbox.sql(
+            f"UPDATE shop.orders SET body = SHA2(id * {number}, 512) WHERE id % 11 = {number % 11};"
+            f"INSERT INTO shop.log VALUES ({100_000 + number}, 'change {number}');"
+            f"CREATE TABLE shop.made_{number} (id INT PRIMARY KEY) SELECT seq AS id FROM shop.seq_1_to_500;"
+            f"DROP TABLE IF EXISTS shop.made_{max(number - 2, 0)};"
+        )
+
+    def put_back(self, backup_id: str) -> None:
+        """Stop and wipe the database, restore this backup into it, and start it."""
+        self.empty_database()
+        self.restore(backup_id, "database")
+        self.sandbox.start_db()
+
+    def empty_database(self) -> None:
+        """Stop the database and wipe its data directory."""
+        self.sandbox.stop_db()
+        self.sandbox.wipe_db()
+
+    def tables(self) -> dict[str, str]:
+        """Return the checksum of every table of the running database."""
+        return checksums(self.sandbox.database)
+
+    def tables_of(self, folder: Path) -> dict[str, str]:
+        """Return the checksum of every table in a restored folder, from a private server started on it."""
+        root, name = self.sandbox.root, f"proof-{next(self._numbers)}"
+        who = self.sandbox.who.database
+        server = Database(root / name, folder, root / "log" / f"{name}.log", root / "pids" / name, who)
+        server.make_home()
+        server.start()
+        try:
+            return checksums(server)
+        finally:
+            server.stop()
+
+    def stored(self, backup_id: str) -> dict[str, tuple[int, int, int]]:
+        """Return the state of every file of a stored backup."""
+        return states(self.backups / backup_id)
+
+    def leftovers(self) -> list[Path]:
+        """Return everything that a job should have removed."""
+        places = [self.backups / ".work", self.backups / ".trash"]
+        half_restored = (self.backups / "restores").glob(".*")
+        return [*(entry for place in places for entry in place.iterdir()), *half_restored]
+
+    def everything_runs(self) -> None:
+        """Start whatever a test has left down."""
+        for name in SERVICES:
+            if self.sandbox.process(name) is None:
+                self.sandbox.restart(name)
+        if (self.data / "mysql").is_dir():
+            self.sandbox.start_db()
+
+
+def states(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Return the size and times of change of every file below a folder. Nobody writes without moving the ctime."""
+    found = {path: path.lstat() for path in folder.rglob("*") if not path.is_dir()}
+    return {
+        str(path.relative_to(folder)): (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for path, status in found.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("sandbox")
+    sandbox = Sandbox.up(folder)
+    try:
+        sandbox.sql(f"CREATE DATABASE scratch; USE scratch; {_SCHEMA}")
+        yield Rig(sandbox)
+    finally:
+        sandbox.down()
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Iterator[Rig]:
+    yield shared_rig
+    shared_rig.everything_runs()
+
+
+@pytest.fixture
+def as_root() -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root: it mounts a file system or runs programs as other users")

@@ -1,0 +1,290 @@
+"""The clients' transport, against a service that is there, is not there, or misbehaves."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dbcalm_cmd.command import CronSchedule
+from dbcalm_cmd.wire import MAX_FRAME, Command, InvalidCommand, WireError
+from dbcalm_cmd_client import Answer, CmdClient, ServiceUnreachable, call
+from dbcalm_mariadb_cmd_client import MariadbCmdClient
+
+
+@dataclass(frozen=True)
+class Echo(Command):
+    text: object
+
+
+Script = Callable[[socket.socket], None]
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Callable[[Script], Path]]:
+    """Serve one caller on a real socket with this script; return the socket's path."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "s.sock"))
+    threads = []
+
+    def serve(script: Script) -> Path:
+        listener.listen()
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                try:
+                    script(connection)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # The client gave up.
+
+        threads.append(threading.Thread(target=accept))
+        threads[-1].start()
+        return folder / "s.sock"
+
+    yield serve
+    for thread in threads:
+        thread.join()
+    listener.close()
+
+
+def unreachable(path: Path, timeout: float = 5.0) -> str:
+    """Return the sentence of the refusal that a call must end with."""
+    with pytest.raises(ServiceUnreachable) as caught:
+        call(path, Echo("x"), timeout)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"the service at {path} ")
+
+
+def test_an_answer_is_its_code_its_sentence_and_the_rest(echo: Callable[..., Any]) -> None:
+    assert call(echo().path, Echo({"a": [1, None]}), 5) == Answer(200, "ok", {"text": {"a": [1, None]}})
+
+
+def test_a_refusal_by_the_service_is_an_answer(echo: Callable[..., Any]) -> None:
+    @dataclass(frozen=True)
+    class Unheard(Command):
+        pass
+
+    assert call(echo().path, Unheard(), 5) == Answer(404, "unknown command", {})
+
+
+def test_no_socket(folder: Path) -> None:
+    assert unreachable(folder / "none") == "does not answer: [Errno 2] No such file or directory"
+
+
+def test_a_socket_that_nobody_serves(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(folder / "s.sock"))
+    assert unreachable(folder / "s.sock") == "does not answer: [Errno 111] Connection refused"
+
+
+def test_a_path_that_no_socket_can_have(folder: Path) -> None:
+    assert unreachable(folder / ("x" * 200)) == "does not answer: AF_UNIX path too long"
+
+
+def test_a_service_that_refuses_our_uid(echo: Callable[..., Any]) -> None:
+    assert unreachable(echo(uids=(12345,)).path).startswith("does not answer: ")
+
+
+def test_a_service_that_hangs_up(server: Callable[[Script], Path]) -> None:
+    path = server(lambda connection: connection.recv(1000) and None)
+    assert unreachable(path) == "does not answer: the connection was closed before the answer"
+
+
+def test_a_service_that_hangs_up_in_the_middle(server: Callable[[Script], Path]) -> None:
+    path = server(lambda connection: connection.recv(1000) and connection.sendall(b'{"code":200,"sta'))
+    assert unreachable(path) == "does not answer: the connection was closed before the answer"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"hello\n", "does not answer: the frame is not one JSON object"),
+        (b"\xff\xfe\n", "does not answer: the frame is not one JSON object"),
+        (b'{"code":200,"status":"ok"}\n{}\n', "does not answer: the frame is not one JSON object"),
+        (b'{"code":200,"status":"ok","code":500}\n', "does not answer: the frame is not one JSON object"),
+        (b"[" * 1000 + b"\n", "does not answer: the frame is not one JSON object"),
+        (b'{"a":[[[[[[[[]]]]]]]]}\n', "does not answer: the frame is nested deeper than 8"),
+        (b"x" * (2 * MAX_FRAME), f"does not answer: the answer is longer than {MAX_FRAME} bytes"),
+        (b"{}\n", "gave an answer without code and status"),
+        (b'{"code":200}\n', "gave an answer without code and status"),
+        (b'{"code":"200","status":"ok"}\n', "gave an answer without code and status"),
+        (b'{"code":true,"status":"ok"}\n', "gave an answer without code and status"),
+        (b'{"code":200,"status":null}\n', "gave an answer without code and status"),
+    ],
+    ids=lambda value: ascii(value[:20]) if isinstance(value, bytes) else "",
+)
+def test_a_service_that_answers_nonsense(server: Callable[[Script], Path], line: bytes, reason: str) -> None:
+    assert unreachable(server(lambda connection: connection.sendall(line))) == reason
+
+
+def test_a_service_that_is_silent_is_given_up_in_time(server: Callable[[Script], Path]) -> None:
+    over = threading.Event()
+    path = server(lambda _: over.wait(5) and None)
+    began = time.monotonic()
+    assert unreachable(path, 0.2) == "does not answer: timed out"
+    assert 0.15 < time.monotonic() - began < 1
+    over.set()
+
+
+def test_a_service_that_answers_too_late_is_given_up(server: Callable[[Script], Path]) -> None:
+    def late(connection: socket.socket) -> None:
+        time.sleep(0.5)
+        connection.sendall(b'{"code":200,"status":"ok"}\n')
+
+    assert unreachable(server(late), 0.1) == "does not answer: timed out"
+
+
+def test_a_service_that_answers_byte_by_byte_is_given_up_in_time(server: Callable[[Script], Path]) -> None:
+    def trickle(connection: socket.socket) -> None:
+        for _ in range(3_000):
+            connection.send(b" ")
+            time.sleep(0.0005)
+
+    began = time.monotonic()
+    assert unreachable(server(trickle), 0.2) == "does not answer: timed out"
+    assert time.monotonic() - began < 1
+
+
+def test_a_service_that_does_not_read_is_given_up_in_time(server: Callable[[Script], Path]) -> None:
+    over = threading.Event()
+    path = server(lambda _: over.wait(5) and None)
+    began = time.monotonic()
+    with pytest.raises(ServiceUnreachable, match="timed out"):
+        call(path, Echo("x" * 1_000_000), 0.2)
+    assert time.monotonic() - began < 1
+    over.set()
+
+
+def test_a_full_queue_of_callers_is_given_up_in_time(folder: Path) -> None:
+    path = folder / "s.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(path))
+            began = time.monotonic()
+            assert unreachable(path, 0.2) in (
+                "does not answer: timed out",
+                "does not answer: [Errno 11] Resource temporarily unavailable",
+            )
+            assert time.monotonic() - began < 1
+
+
+def test_a_service_that_is_killed_while_it_works(echo: Callable[..., Any]) -> None:
+    service = echo()
+
+    @dataclass(frozen=True)
+    class Wait(Command):
+        seconds: float
+
+    kill = threading.Thread(
+        target=lambda: (service.wait_until(lambda: "waiting" in service.log), service.process.kill())
+    )
+    kill.start()
+    with pytest.raises(ServiceUnreachable, match="the connection was closed before the answer"):
+        call(service.path, Wait(5), 10)
+    kill.join()
+
+
+def test_a_command_that_does_not_fit_is_refused_before_it_is_sent(folder: Path) -> None:
+    with pytest.raises(WireError, match=f"bytes, and a frame holds {MAX_FRAME}$"):
+        call(folder / "none", Echo("x" * MAX_FRAME), 5)
+
+
+def test_a_wrong_call_is_refused_before_anything_is_connected(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "s.sock"))
+        listener.listen()
+        listener.settimeout(0.05)
+        mariadb, cron = MariadbCmdClient(folder / "s.sock"), CmdClient(folder / "s.sock")
+        job = "f" * 32
+        calls: list[Callable[[], object]] = [
+            lambda: mariadb.full_backup("no", None, None),
+            lambda: mariadb.full_backup(job, "../x", None),
+            lambda: mariadb.full_backup(job, None, 0),
+            lambda: mariadb.incremental_backup(job, None, "", True, None),
+            lambda: mariadb.incremental_backup(job, None, "a", 1, None),  # type: ignore[arg-type]
+            lambda: mariadb.restore_backup(job, "a", "/var/lib/mysql"),
+            lambda: mariadb.delete_backup(".."),
+            lambda: mariadb.read_events("", -1, 0),
+            lambda: mariadb.list_backups("/"),
+            lambda: mariadb.job_progress(job + "0"),
+            lambda: cron.update_cron_schedules([{"id": 1}]),  # type: ignore[list-item]
+            lambda: cron.update_cron_schedules([CronSchedule(True, "full", "hourly", minute=1)]),
+        ]
+        for wrong in calls:
+            with pytest.raises(InvalidCommand):
+                wrong()
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
+    job = "f" * 32
+    path = folder / "s.sock"
+    cron, mariadb = CmdClient(path), MariadbCmdClient(path)
+    incremental = {"job_id": job, "id": None, "from_backup_id": "a", "or_full": False, "schedule_id": 7}
+    expected: list[tuple[Callable[[], Answer], str, dict[str, Any]]] = [
+        (
+            lambda: mariadb.full_backup(job, "a", 7),
+            "full_backup",
+            {"job_id": job, "id": "a", "schedule_id": 7},
+        ),
+        (lambda: mariadb.incremental_backup(job, None, "a", False, 7), "incremental_backup", incremental),
+        (
+            lambda: mariadb.restore_backup(job, "a", "folder"),
+            "restore_backup",
+            {"job_id": job, "id": "a", "target": "folder"},
+        ),
+        (lambda: mariadb.delete_backup("a"), "delete_backup", {"id": "a"}),
+        (
+            lambda: mariadb.read_events("j", 5, 0.5),
+            "read_events",
+            {"journal": "j", "offset": 5, "wait": 0.5},
+        ),
+        (lambda: mariadb.list_backups("a"), "list_backups", {"after": "a"}),
+        (lambda: mariadb.job_progress(job), "job_progress", {"job_id": job}),
+        (mariadb.check, "check", {}),
+        (lambda: cron.update_cron_schedules([]), "update_cron_schedules", {"schedules": []}),
+    ]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        received: list[object] = []
+
+        def answer_each() -> None:
+            for _ in expected:
+                connection, _ = listener.accept()
+                with connection, connection.makefile("rb") as lines:
+                    received.append(json.loads(lines.readline()))
+                    connection.sendall(b'{"code":202,"status":"accepted","n":1}\n')
+
+        thread = threading.Thread(target=answer_each)
+        thread.start()
+        for method, _, _ in expected:
+            assert method() == Answer(202, "accepted", {"n": 1})
+        thread.join()
+    assert received == [{"cmd": name, "args": args} for _, name, args in expected]
+    assert {name for _, name, _ in expected} == {
+        name for client in (CmdClient, MariadbCmdClient) for name in vars(client) if not name.startswith("_")
+    }
+
+
+def test_the_clients_work_without_the_services_being_loaded() -> None:
+    program = "import sys, dbcalm_cmd_client; print('dbcalm_cmd.process' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    assert done.stdout == "False\n"

@@ -1,0 +1,89 @@
+"""A real catalogue, services over it, and the API in process."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dbcalm_fakes import FakeMysqlService, HandClock
+from starlette.testclient import TestClient
+
+from dbcalm.api.app import create_app
+from dbcalm.api.endpoint import Application
+from dbcalm.api.tokens import Tokens
+from dbcalm.domain.entities import Caller, Grant
+from dbcalm.domain.services import Services, assemble
+from dbcalm.repository.catalogue import Catalogue
+from dbcalm.repository.database import Database, open_database
+from dbcalm.routes import ALL
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(tmp_path / "db.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def catalogue(database: Database) -> Catalogue:
+    return Catalogue(database)
+
+
+@pytest.fixture
+def mysql() -> FakeMysqlService:
+    return FakeMysqlService()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def services(catalogue: Catalogue, mysql: FakeMysqlService, clock: HandClock) -> Services:
+    return assemble(catalogue, mysql, clock)
+
+
+@pytest.fixture
+def root() -> Caller:
+    return Caller("test", ("*",))
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens(KEY, "HS256")
+
+
+@pytest.fixture
+def http(services: Services, tokens: Tokens) -> TestClient:
+    """The API without its follower; nobody is signed in."""
+    app = create_app(Application(services, tokens), ALL, "1.2.3", ["https://ui.example.org"])
+    return TestClient(app, base_url="https://testserver", raise_server_exceptions=False)
+
+
+@pytest.fixture
+def sign_in(services: Services, tokens: Tokens, root: Caller) -> Callable[..., dict[str, str]]:
+    """Return the headers of a client with these scopes."""
+
+    def headers(*scopes: str) -> dict[str, str]:
+        client, _secret = services.clients.add(root, "test", list(scopes) or ["*"])
+        token = tokens.issue(Grant(f"client:{client.id}", 1, client.scopes))
+        return {"Authorization": f"Bearer {token}"}
+
+    return headers
+
+
+@pytest.fixture
+def api(http: TestClient, sign_in: Callable[..., dict[str, str]]) -> TestClient:
+    """The API as a client that may do everything."""
+    http.headers.update(sign_in("*"))
+    return http
+
+
+@pytest.fixture
+def audit_log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "dbcalm.audit")
+    return caplog

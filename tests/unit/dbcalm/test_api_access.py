@@ -1,0 +1,361 @@
+"""Who may do what over HTTP: tokens, scopes, and the two ways to a token."""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import KEY
+from dbcalm_fakes import FakeMysqlService, HandClock, manifest
+from fastapi import FastAPI
+from jose import jwt
+from starlette.testclient import TestClient
+
+from dbcalm.api.endpoint import PUBLIC, Endpoint
+from dbcalm.api.tokens import LIFETIME, Tokens
+from dbcalm.domain import passwords
+from dbcalm.domain.entities import Caller, Grant
+from dbcalm.domain.scopes import SCOPES
+from dbcalm.domain.services import Services
+from dbcalm.errors import NotAuthenticated
+from dbcalm.routes import ALL
+
+ENDPOINTS = [endpoint for resource in ALL for endpoint in resource.endpoints]
+SCOPED = [endpoint for endpoint in ENDPOINTS if endpoint.scope != PUBLIC]
+SignIn = Callable[..., dict[str, str]]
+
+
+def name(endpoint: Endpoint) -> str:
+    return f"{endpoint.method} {endpoint.path}"
+
+
+def call(http: TestClient, endpoint: Endpoint, **more: Any) -> Any:
+    return http.request(endpoint.method, endpoint.path.replace("{id}", "x").replace("{pid}", "x"), **more)
+
+
+def test_every_route_that_is_served_declares_a_scope_or_that_it_is_public(http: TestClient) -> None:
+    assert isinstance(http.app, FastAPI)
+    declared = {(endpoint.method, endpoint.path): endpoint.scope for endpoint in ENDPOINTS}
+    served = {
+        (method.upper(), path) for path, methods in http.app.openapi()["paths"].items() for method in methods
+    }
+    assert served == set(declared)
+    assert set(declared.values()) <= {*SCOPES, PUBLIC}
+    assert {name(each) for each in ENDPOINTS if each.scope == PUBLIC} == {
+        "POST /auth/authorize",
+        "POST /auth/token",
+        "GET /health",
+    }
+
+
+def test_every_scope_is_good_for_something() -> None:
+    assert {endpoint.scope for endpoint in SCOPED} == set(SCOPES)
+
+
+@pytest.mark.parametrize("endpoint", SCOPED, ids=name)
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer x", "Basic eDp5", "Token x", "Bearer a.b.c", "bearer  "]
+)
+def test_without_a_good_token_it_is_401_and_never_403(
+    http: TestClient, endpoint: Endpoint, header: str | None
+) -> None:
+    answer = call(http, endpoint, headers={} if header is None else {"Authorization": header})
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert "token" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("endpoint", SCOPED, ids=name)
+def test_a_token_opens_the_routes_of_its_scopes_and_no_others(
+    http: TestClient, endpoint: Endpoint, sign_in: SignIn
+) -> None:
+    for scope in ("*", *SCOPES, "backups:*", "restores:*", "processes:*", "clients:*"):
+        opens = scope in ("*", endpoint.scope, f"{endpoint.scope.split(':')[0]}:*")
+        answer = call(http, endpoint, headers=sign_in(scope))
+        assert (answer.status_code == 403) is not opens, (scope, answer.text)
+        if not opens:
+            assert answer.json()["detail"] == f"this needs a token with the scope {endpoint.scope}"
+
+
+@pytest.mark.parametrize("endpoint", SCOPED, ids=name)
+def test_who_may_not_ask_is_not_told_how(http: TestClient, endpoint: Endpoint, sign_in: SignIn) -> None:
+    wrong = {"json": {"type": 7}} if endpoint.method in ("POST", "PUT") else {"params": {"page": "0"}}
+    assert call(http, endpoint, **wrong).status_code == 401
+    other = "processes:read" if endpoint.scope != "processes:read" else "clients:read"
+    assert call(http, endpoint, headers=sign_in(other), **wrong).status_code == 403
+
+
+@pytest.fixture
+def alice(services: Services, monkeypatch: pytest.MonkeyPatch) -> str:
+    scheme = passwords._scheme().using(rounds=4)
+    monkeypatch.setattr(passwords, "_scheme", lambda: scheme)
+    services.users.add("test", "alice", "secret sentence")
+    return "alice"
+
+
+def signed_in(http: TestClient) -> str:
+    answer = http.post("/auth/authorize", json={"username": "alice", "password": "secret sentence"})
+    assert answer.status_code == 200
+    return str(answer.json()["code"])
+
+
+def test_a_person_gets_a_token_for_a_code_once(http: TestClient, alice: str) -> None:
+    code = signed_in(http)
+    request = {"grant_type": "authorization_code", "code": code}
+    answer = http.post("/auth/token", json=request)
+    assert answer.status_code == 200
+    token = answer.json()
+    assert (token["token_type"], token["expires_in"], token["scope"]) == ("bearer", 3600, "*")
+    assert answer.headers["cache-control"] == "no-store"
+    assert (
+        http.get("/clients", headers={"Authorization": f"Bearer {token['access_token']}"}).status_code == 200
+    )
+    again = http.post("/auth/token", json=request)
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+    assert again.json()["detail"] == again.json()["error_description"]
+
+
+def test_a_wrong_pair_is_401_without_the_password_anywhere(
+    http: TestClient, alice: str, audit_log: pytest.LogCaptureFixture
+) -> None:
+    answer = http.post("/auth/authorize", json={"username": "alice", "password": "hunter2"})
+    assert (answer.status_code, answer.json()) == (401, {"detail": "the user name or the password is wrong"})
+    assert "hunter2" not in answer.text + audit_log.text
+    assert "'alice' at testclient: sign in: refused" in audit_log.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"username": "alice"},
+        {"username": "alice", "password": 7},
+        {"username": None, "password": "x"},
+        {"username": "alice", "password": "hunter2" * 1000},
+        {"username": "\ud800", "password": "x"},
+        [],
+        "hunter2",
+    ],
+)
+def test_a_malformed_sign_in_is_422_without_an_echo(http: TestClient, body: Any) -> None:
+    answer = http.post(
+        "/auth/authorize", content=json.dumps(body), headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 422
+    assert isinstance(answer.json()["detail"], str)
+    assert set(answer.json()["errors"][0]) == {"loc", "msg", "type"}
+    assert "hunter2" not in answer.text
+
+
+def test_failing_too_often_is_429_with_when_to_come_back(
+    http: TestClient, alice: str, clock: HandClock
+) -> None:
+    for _ in range(5):
+        assert http.post("/auth/authorize", json={"username": "alice", "password": "x"}).status_code == 401
+    answer = http.post("/auth/authorize", json={"username": "alice", "password": "secret sentence"})
+    assert answer.status_code == 429
+    clock.time += int(answer.headers["retry-after"])
+    assert signed_in(http)
+
+
+@pytest.fixture
+def client(services: Services, root: Caller) -> tuple[str, str]:
+    made, secret = services.clients.add(root, "program", ["backups:*", "processes:read"])
+    return made.id, secret
+
+
+def test_a_program_gets_a_token_in_json_in_a_form_and_with_basic(
+    http: TestClient, client: tuple[str, str]
+) -> None:
+    grant = {"grant_type": "client_credentials"}
+    both = {**grant, "client_id": client[0], "client_secret": client[1]}
+    for answer in (
+        http.post("/auth/token", json=both),
+        http.post("/auth/token", data=both),
+        http.post("/auth/token", data=grant, auth=client),
+        http.post("/auth/token", json=grant, auth=client),
+        http.post("/auth/token", data={**both, "scope": ""}),
+    ):
+        assert (answer.status_code, answer.json()["scope"]) == (200, "backups:* processes:read")
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        assert http.get("/backups", headers=headers).status_code == 200
+        assert http.get("/clients", headers=headers).status_code == 403
+
+
+def test_a_token_can_be_had_for_less(http: TestClient, client: tuple[str, str]) -> None:
+    wanted = {"grant_type": "client_credentials", "scope": "backups:read"}
+    token = http.post("/auth/token", data=wanted, auth=client).json()
+    assert token["scope"] == "backups:read"
+    headers = {"Authorization": f"Bearer {token['access_token']}"}
+    assert http.get("/backups", headers=headers).status_code == 200
+    assert http.get("/processes", headers=headers).status_code == 403
+    for beyond in ("clients:read", "*", "nonsense", "backups:read clients:read"):
+        answer = http.post("/auth/token", data={**wanted, "scope": beyond}, auth=client)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({}, "unsupported_grant_type"),
+        ({"grant_type": "password", "username": "a", "password": "b"}, "unsupported_grant_type"),
+        ({"grant_type": "authorization_code"}, "invalid_request"),
+        ({"grant_type": "authorization_code", "code": ""}, "invalid_request"),
+        ({"grant_type": "authorization_code", "code": "wrong"}, "invalid_grant"),
+        ({"grant_type": "client_credentials"}, "invalid_request"),
+        ({"grant_type": "client_credentials", "client_id": "x"}, "invalid_request"),
+        ({"grant_type": "client_credentials", "client_id": "x", "client_secret": "y"}, "invalid_client"),
+    ],
+)
+def test_what_earns_no_token_is_400(http: TestClient, body: dict[str, str], error: str) -> None:
+    for answer in (http.post("/auth/token", json=body), http.post("/auth/token", data=body or {"x": "y"})):
+        assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+@pytest.mark.parametrize(
+    "body", [[], 7, "text", {"grant_type": 7}, {"grant_type": "authorization_code", "code": []}]
+)
+def test_a_malformed_request_for_a_token_is_422(http: TestClient, body: Any) -> None:
+    assert http.post("/auth/token", json=body).status_code == 422
+    assert (
+        http.post("/auth/token", content=b"{", headers={"content-type": "application/json"}).status_code
+        == 422
+    )
+    assert http.post("/auth/token").status_code == 422
+
+
+@pytest.mark.parametrize(
+    "basic", ["%%%", "", base64.b64encode(b"\xff:x").decode(), base64.b64encode(b"x").decode()]
+)
+def test_a_malformed_basic_header_is_400(http: TestClient, basic: str) -> None:
+    answer = http.post(
+        "/auth/token", data={"grant_type": "client_credentials"}, headers={"Authorization": f"Basic {basic}"}
+    )
+    assert answer.status_code == 400
+
+
+def test_a_deleted_client_is_out_at_once(http: TestClient, services: Services, root: Caller) -> None:
+    client, secret = services.clients.add(root, "program", None)
+    token = http.post(
+        "/auth/token", data={"grant_type": "client_credentials"}, auth=(client.id, secret)
+    ).json()
+    headers = {"Authorization": f"Bearer {token['access_token']}"}
+    assert http.delete(f"/clients/{client.id}", headers=headers).status_code == 204
+    answer = http.get("/backups", headers=headers)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+CLAIMS = {
+    "iss": "dbcalm",
+    "aud": "dbcalm-api",
+    "sub": "client:x",
+    "iat": int(time.time()),
+    "exp": int(time.time()) + 600,
+    "jti": "1",
+    "scope": "*",
+    "generation": 1,
+}
+
+
+def test_the_claims_that_a_forger_would_have_to_make_are_enough(tokens: Tokens) -> None:
+    assert tokens.read(jwt.encode(CLAIMS, KEY.decode(), "HS256")) == Grant("client:x", 1, ("*",))
+
+
+FORGED: dict[str, str] = {
+    "another key": jwt.encode(CLAIMS, "x" * 32, "HS256"),
+    "another algorithm": jwt.encode(CLAIMS, KEY.decode(), "HS512"),
+    "no algorithm": ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+        for part in ({"alg": "none", "typ": "JWT"}, CLAIMS)
+    )
+    + ".",
+    "expired": jwt.encode({**CLAIMS, "exp": int(time.time()) - 1}, KEY.decode(), "HS256"),
+    "another issuer": jwt.encode({**CLAIMS, "iss": "other"}, KEY.decode(), "HS256"),
+    "another audience": jwt.encode({**CLAIMS, "aud": "other"}, KEY.decode(), "HS256"),
+    "a number as subject": jwt.encode({**CLAIMS, "sub": 1}, KEY.decode(), "HS256"),
+    "scopes of another kind": jwt.encode({**CLAIMS, "scope": ["*"]}, KEY.decode(), "HS256"),
+    "a time that is none": jwt.encode({**CLAIMS, "exp": "soon"}, KEY.decode(), "HS256"),
+    **{
+        f"without {claim}": jwt.encode({k: v for k, v in CLAIMS.items() if k != claim}, KEY.decode(), "HS256")
+        for claim in CLAIMS
+    },
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED.keys())
+def test_forged_tokens_are_refused(http: TestClient, tokens: Tokens, forged: str) -> None:
+    with pytest.raises(NotAuthenticated):
+        tokens.read(forged)
+    assert http.get("/backups", headers={"Authorization": f"Bearer {forged}"}).status_code == 401
+
+
+def test_every_changed_letter_of_a_token_breaks_it(tokens: Tokens) -> None:
+    token = tokens.issue(Grant("client:x", 1, ("*",)))
+    for place in range(len(token) - 1):
+        letter = "A" if token[place] != "A" else "B"
+        with pytest.raises(NotAuthenticated):
+            tokens.read(token[:place] + letter + token[place + 1 :])
+
+
+def test_a_token_that_was_read_before_still_expires(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tokens.issue(Grant("client:x", 1, ("*",)))
+    tokens.read(token)
+    now = time.time()
+    monkeypatch.setattr("dbcalm.api.tokens.time.time", lambda: now + LIFETIME + 1)
+    with pytest.raises(NotAuthenticated, match="expired"):
+        tokens.read(token)
+
+
+@pytest.mark.parametrize(
+    "key", [b"1" * 32, b'{"keys": []}' + b" " * 20, b'["' + b"x" * 32 + b'"]', b"\xff" * 32]
+)
+def test_keys_are_taken_as_they_are(key: bytes) -> None:
+    token = Tokens(key, "HS256").issue(Grant("client:x", 1, ("*",)))
+    assert Tokens(key, "HS256").read(token).subject == "client:x"
+    with pytest.raises(NotAuthenticated):
+        Tokens(key[:-1] + b"!", "HS256").read(token)
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_every_algorithm_of_the_configuration_works(algorithm: str) -> None:
+    tokens = Tokens(KEY, algorithm)
+    token = tokens.issue(Grant("user:1", 2, ("*",)))
+    assert jwt.get_unverified_header(token)["alg"] == algorithm
+    assert Tokens(KEY, algorithm).read(token) == Grant("user:1", 2, ("*",))
+
+
+def test_not_more_tokens_are_remembered_than_fit(tokens: Tokens) -> None:
+    for number in range(1100):
+        tokens.read(tokens.issue(Grant(f"user:{number}", 1, ("*",))))
+    assert len(tokens._verified) == 1024
+
+
+def test_a_program_of_low_scope_cannot_make_a_stronger_one(http: TestClient, sign_in: SignIn) -> None:
+    low = sign_in("clients:write", "backups:read")
+    assert http.post("/clients", json={"label": "x"}, headers=low).json()["scopes"] == [
+        "backups:read",
+        "clients:write",
+    ]
+    answer = http.post("/clients", json={"label": "x", "scopes": ["*"]}, headers=low)
+    assert answer.status_code == 403
+
+
+def test_a_token_of_less_cannot_make_what_its_client_could(
+    http: TestClient, services: Services, tokens: Tokens, root: Caller
+) -> None:
+    client, _secret = services.clients.add(root, "strong", ["*"])
+    token = tokens.issue(Grant(f"client:{client.id}", 1, ("clients:write",)))
+    answer = http.post("/clients", json={"label": "x"}, headers={"Authorization": f"Bearer {token}"})
+    assert answer.json()["scopes"] == ["clients:write"]
+
+
+def test_the_caller_is_named_in_the_audit_log(
+    http: TestClient, sign_in: SignIn, mysql: FakeMysqlService, audit_log: pytest.LogCaptureFixture
+) -> None:
+    mysql.on_disk = {"one": manifest("one", 1)}
+    headers = sign_in("*")
+    audit_log.clear()
+    http.post("/backups", json={"type": "full"}, headers=headers)
+    [record] = audit_log.records
+    assert record.getMessage().startswith("client ")
+    assert record.getMessage().endswith(": make full backup: done")

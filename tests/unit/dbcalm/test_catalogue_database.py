@@ -1,0 +1,246 @@
+"""The catalogue's file: its settings, its versions, and what is done about one that is damaged."""
+
+import logging
+import multiprocessing
+import sqlite3
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from dbcalm.domain.ports import Cursor
+from dbcalm.errors import CatalogueDamaged, CatalogueError, NoSpace, Unavailable
+from dbcalm.repository import migrations
+from dbcalm.repository.catalogue import Catalogue
+from dbcalm.repository.database import Database, connect, open_database, open_or_replace
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "db.sqlite3"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_every_connection_survives_a_power_cut_and_queues_for_its_turn(database: Database) -> None:
+    for open_transaction in (database.read, database.write):
+        with open_transaction() as connection:
+            found = {
+                name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            }
+            assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+def test_nobody_else_can_read_it(path: Path) -> None:
+    path.touch(mode=0o644)
+    database = open_database(path)
+    Catalogue(database).users.add("alice", "hash", "now")
+    assert {mode(file) for file in path.parent.glob("db.sqlite3*")} == {0o600}
+    database.close()
+
+
+def test_a_folder_that_others_can_enter_is_refused(path: Path) -> None:
+    path.parent.chmod(0o750)
+    with pytest.raises(CatalogueError, match="chmod 700"):
+        open_database(path)
+
+
+@pytest.mark.parametrize("name", ["missing/db.sqlite3", "link"])
+def test_a_place_that_cannot_be_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CatalogueError, match="cannot open the catalogue"):
+        open_database(tmp_path / name)
+
+
+def test_a_folder_in_its_place_is_one_clear_line(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(CatalogueError):
+        open_database(path)
+
+
+def test_a_newer_version_is_refused_and_not_touched(path: Path) -> None:
+    open_database(path).close()
+    connection = connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(CatalogueError, match=r"version 99, made by a newer DBCalm; this one knows 1"):
+        open_or_replace(path)
+
+
+def second(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE users ADD COLUMN email TEXT")
+
+
+def broken(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE users ADD COLUMN email TEXT")
+    connection.execute("no such statement")
+
+
+def test_a_migration_keeps_the_data_and_a_copy_of_before(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = open_database(path)
+    Catalogue(database).users.add("alice", "hash", "now")
+    database.close()
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, second))
+    database = open_database(path)
+    with database.read() as connection:
+        assert connection.execute("SELECT username, email FROM users").fetchall() == [("alice", None)]
+        assert migrations.version_of(connection) == 2
+    database.close()
+    copy = path.with_name("db.sqlite3.version-1")
+    assert mode(copy) == 0o600
+    before = sqlite3.connect(copy)
+    assert before.execute("SELECT username FROM users").fetchall() == [("alice",)]
+    assert migrations.version_of(before) == 1
+    before.close()
+
+
+def test_a_migration_that_fails_leaves_everything_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_database(path).close()
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, broken))
+    with pytest.raises(CatalogueError):
+        open_database(path)
+    monkeypatch.undo()
+    database = open_database(path)
+    with database.read() as connection:
+        assert migrations.version_of(connection) == 1
+        assert "email" not in [row[1] for row in connection.execute("PRAGMA table_info(users)")]
+    database.close()
+
+
+def open_it(path: Path, results: "multiprocessing.Queue[str]") -> None:
+    try:
+        open_database(path).close()
+        results.put("opened")
+    except Exception as error:
+        results.put(repr(error))
+
+
+def test_programs_that_make_it_at_once_agree(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[str] = context.Queue()
+    programs = [context.Process(target=open_it, args=(path, results)) for _ in range(4)]
+    for program in programs:
+        program.start()
+    found = [results.get(timeout=30) for _ in programs]
+    for program in programs:
+        program.join(10)
+    assert found == ["opened"] * 4
+
+
+def fill(path: Path) -> None:
+    database = open_database(path)
+    catalogue = Catalogue(database)
+    for number in range(200):
+        catalogue.users.add(f"user {number}", "hash", "now")
+    catalogue.jobs.apply(Cursor("", 0), Cursor("j", 5), [])
+    database.close()
+
+
+def garble(path: Path) -> None:
+    path.write_bytes(b"this is no database, whatever its name says\n" * 400)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    for at in range(4096, len(content), 512):
+        content[at] ^= 0xFF
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 + 100])
+
+
+@pytest.mark.parametrize("damage", [garble, flip, cut])
+def test_a_damaged_file_is_put_aside_and_an_empty_one_begun(
+    path: Path, damage: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(path)
+    assert callable(damage)
+    damage(path)
+    with pytest.raises(CatalogueDamaged):
+        open_database(path, check=True)
+    content = path.read_bytes()
+    with caplog.at_level(logging.CRITICAL):
+        database = open_or_replace(path)
+    catalogue = Catalogue(database)
+    assert catalogue.jobs.cursor() == Cursor("", 0)
+    assert not catalogue.users.all()
+    [aside] = path.parent.glob("db.sqlite3.damaged-????????-??????")
+    assert aside.read_bytes() == content
+    assert "users and clients are lost" in caplog.text
+    database.close()
+
+
+def test_what_stands_only_in_the_write_ahead_log_goes_aside_with_its_file(path: Path) -> None:
+    fill(path)
+    garble(path)
+    path.with_name("db.sqlite3-wal").write_bytes(b"log")
+    open_or_replace(path).close()
+    assert [file.read_bytes() for file in path.parent.glob("db.sqlite3.damaged-*-wal")] == [b"log"]
+
+
+def test_a_whole_file_is_opened_as_it_is(path: Path) -> None:
+    fill(path)
+    database = open_or_replace(path)
+    assert len(Catalogue(database).users.all()) == 200
+    assert not list(path.parent.glob("*damaged*"))
+    database.close()
+
+
+def test_writers_wait_for_each_other_and_none_is_lost(path: Path) -> None:
+    database = open_database(path)
+    catalogue = Catalogue(database)
+
+    def write(writer: int) -> None:
+        for number in range(20):
+            assert catalogue.users.add(f"{writer} {number}", "hash", "now")
+        database.close()
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(catalogue.users.all()) == 160
+    database.close()
+
+
+def test_a_reader_does_not_wait_for_a_writer(database: Database, path: Path) -> None:
+    writer = connect(path)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("INSERT INTO users (username, password_hash, created_at) VALUES ('x', 'y', 'z')")
+    assert not Catalogue(database).users.all()
+    writer.rollback()
+    writer.close()
+
+
+def test_a_writer_that_waits_too_long_says_so(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbcalm.repository.database._BUSY_SECONDS", 0.05)
+    holder = connect(path)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="busy"):
+        Catalogue(database).users.add("alice", "hash", "now")
+    holder.rollback()
+    holder.close()
+    assert Catalogue(database).users.add("alice", "hash", "now")
+
+
+def test_a_full_disk_is_said_and_what_was_there_stays(database: Database) -> None:
+    catalogue = Catalogue(database)
+    catalogue.users.add("alice", "hash", "now")
+    with database.read() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(NoSpace):
+        for number in range(1000):
+            catalogue.users.add(f"user {number}", "h" * 1000, "now")
+    assert catalogue.users.get("alice") is not None

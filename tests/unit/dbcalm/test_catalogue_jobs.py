@@ -1,0 +1,190 @@
+"""Events of the journal, applied to the catalogue."""
+
+import logging
+from typing import Any
+
+import pytest
+from dbcalm_fakes import manifest
+
+from dbcalm.domain.listing import Query
+from dbcalm.domain.ports import Cursor
+from dbcalm.repository.catalogue import Catalogue
+
+JOB = "a" * 32
+START = Cursor("", 0)
+
+
+def accepted(job_id: str = JOB, **more: Any) -> dict[str, Any]:
+    return {
+        "event": "accepted",
+        "at": "2026-01-01T00:00:00.000000Z",
+        "job_id": job_id,
+        "type": "backup",
+        "command": "mariadb-backup --backup",
+        "args": {"id": "one"},
+        "resource_id": "one",
+        "note": "why",
+        "backup": {"id": "one", "type": "full", "from_backup_id": None, "schedule_id": None},
+        **more,
+    }
+
+
+STARTED = {"event": "started", "at": "2026-01-01T00:00:01.000000Z", "job_id": JOB, "pid": 77}
+
+
+def ended(status: str = "success", **more: Any) -> dict[str, Any]:
+    return {
+        "event": "ended",
+        "at": "2026-01-01T00:00:09.000000Z",
+        "job_id": JOB,
+        "status": status,
+        "reason": None if status == "success" else "error",
+        "return_code": 0 if status == "success" else 1,
+        "error": None if status == "success" else "it broke",
+        "output": "completed OK!",
+        "backup": manifest("one", 1, job_id=JOB, note="why") if status == "success" else None,
+        **more,
+    }
+
+
+RESTORE = {
+    "restore_id": "r", "target": "folder", "target_path": "/r/1", "backup_id": "one",
+    "backup_timestamp": "2026-01-01T00:00:00.000000Z",
+}  # fmt: skip
+
+
+def apply(catalogue: Catalogue, *events: dict[str, Any]) -> None:
+    before = catalogue.jobs.cursor()
+    assert catalogue.jobs.apply(before, Cursor("j", before.offset + len(events)), events)
+
+
+def rows(catalogue: Catalogue) -> tuple[list[Any], ...]:
+    lists = (catalogue.processes, catalogue.backups, catalogue.restores)
+    return tuple(list(table.list(Query()).items) for table in lists)
+
+
+def test_a_backup_from_its_acceptance_to_its_end(catalogue: Catalogue) -> None:
+    apply(catalogue, accepted())
+    process = catalogue.processes.get(JOB)
+    assert process is not None
+    assert (process.status, process.pid, process.end_time, process.note) == ("running", None, None, "why")
+    assert (process.args, process.command, process.resource_id) == (
+        {"id": "one"},
+        "mariadb-backup --backup",
+        "one",
+    )
+    apply(catalogue, STARTED, ended())
+    process = catalogue.processes.get(JOB)
+    assert process is not None
+    assert (process.status, process.pid, process.return_code, process.output) == (
+        "success",
+        77,
+        0,
+        "completed OK!",
+    )
+    assert (process.start_time, process.end_time) == (accepted()["at"], ended()["at"])
+    backup = catalogue.backups.get("one")
+    assert backup is not None
+    assert (backup.process_id, backup.seq, backup.size, backup.note) == (process.id, 1, 1000, "why")
+
+
+def test_a_failed_backup_is_a_process_and_no_backup(catalogue: Catalogue) -> None:
+    apply(catalogue, accepted(), STARTED, ended("failed", reason="interrupted"))
+    process = catalogue.processes.get(JOB)
+    assert process is not None
+    assert (process.status, process.reason, process.error) == ("failed", "interrupted", "it broke")
+    assert catalogue.backups.get("one") is None
+
+
+def test_a_restore_has_its_process_and_its_end(catalogue: Catalogue) -> None:
+    apply(catalogue, accepted(type="restore", backup=None, restore=RESTORE))
+    [restore] = catalogue.restores.list(Query()).items
+    assert (restore.end_time, restore.target_path, restore.backup_id) == (None, "/r/1", "one")
+    apply(catalogue, ended(backup=None))
+    [restore] = catalogue.restores.list(Query()).items
+    process = catalogue.processes.get(JOB)
+    assert process is not None
+    assert (restore.end_time, restore.process_id) == (ended()["at"], process.id)
+
+
+def test_a_deleted_backup_is_gone_and_its_process_stays(catalogue: Catalogue) -> None:
+    apply(catalogue, accepted(), ended(), {"event": "deleted", "at": "x", "backup_id": "one"})
+    assert catalogue.backups.get("one") is None
+    assert catalogue.processes.get(JOB) is not None
+
+
+def test_replaying_all_of_it_changes_nothing(catalogue: Catalogue) -> None:
+    events = [
+        accepted(), STARTED, ended(),
+        accepted("b" * 32, type="restore", restore=RESTORE, backup=None),
+        {**ended(backup=None), "job_id": "b" * 32},
+    ]  # fmt: skip
+    apply(catalogue, *events)
+    before = rows(catalogue)
+    apply(catalogue, *events)
+    apply(catalogue, *events[2:])
+    assert rows(catalogue) == before
+
+
+def test_an_id_that_was_deleted_can_be_used_again(catalogue: Catalogue) -> None:
+    second = {**ended(), "job_id": "b" * 32, "backup": manifest("one", 2, job_id="b" * 32)}
+    apply(catalogue, accepted(), ended(), {"event": "deleted", "at": "x", "backup_id": "one"})
+    apply(catalogue, accepted("b" * 32), second)
+    backup = catalogue.backups.get("one")
+    assert backup is not None
+    assert backup.seq == 2
+
+
+def test_events_are_applied_once_by_whoever_comes_first(catalogue: Catalogue) -> None:
+    assert catalogue.jobs.apply(START, Cursor("j", 1), [accepted()])
+    assert not catalogue.jobs.apply(START, Cursor("j", 9), [ended("failed")])
+    assert catalogue.jobs.cursor() == Cursor("j", 1)
+    process = catalogue.processes.get(JOB)
+    assert process is not None
+    assert process.status == "running"
+
+
+def test_kinds_of_events_that_are_not_known_are_passed_over(catalogue: Catalogue) -> None:
+    apply(catalogue, {"event": "sneezed", "at": "x"}, {}, accepted())
+    assert catalogue.processes.get(JOB) is not None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"event": "accepted"},
+        {**accepted("c" * 32), "type": None},
+        {**ended(), "status": "cancelled"},
+        {**STARTED, "pid": {}},
+    ],
+)
+def test_one_broken_event_does_not_keep_the_others_out(
+    catalogue: Catalogue, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        apply(catalogue, accepted(), broken, ended())
+    assert catalogue.backups.get("one") is not None
+    assert "cannot be applied" in caplog.text
+
+
+def test_what_a_lost_journal_left_running_is_ended(catalogue: Catalogue) -> None:
+    apply(catalogue, accepted())
+    assert catalogue.jobs.apply(Cursor("j", 1), Cursor("other", 1), [accepted("b" * 32)])
+    old, new = catalogue.processes.get(JOB), catalogue.processes.get("b" * 32)
+    assert old is not None
+    assert new is not None
+    assert (old.status, old.reason, new.status) == ("failed", "interrupted", "running")
+    assert old.end_time is not None
+
+
+def test_backups_that_are_found_on_disk_are_added_once(catalogue: Catalogue) -> None:
+    apply(catalogue, accepted(), ended())
+    cursor = catalogue.jobs.cursor()
+    found = [manifest("one", 1), manifest("two", 2, job_id=JOB), manifest("three", 3, job_id="unknown")]
+    assert catalogue.jobs.add_found(cursor, found) == 2
+    assert catalogue.jobs.add_found(cursor, found) == 0
+    assert catalogue.jobs.add_found(START, found) is None
+    two, three = catalogue.backups.get("two"), catalogue.backups.get("three")
+    assert two is not None
+    assert three is not None
+    assert (two.process_id, three.process_id) == (1, None)

@@ -1,0 +1,264 @@
+"""What the services do beside jobs and signing in: names, users, clients, and what is asked of the mysql service."""
+
+import pytest
+from dbcalm_fakes import FakeMysqlService, manifest
+
+from dbcalm.domain import names
+from dbcalm.domain.entities import Caller
+from dbcalm.domain.listing import Query
+from dbcalm.domain.services import Services
+from dbcalm.errors import Conflict, DBCalmError, InvalidField, NotAllowed, NotFound, Unavailable
+from dbcalm.repository.catalogue import Catalogue
+from dbcalm_cmd_client import Answer
+
+
+@pytest.mark.parametrize(
+    ("given", "id"),
+    [
+        ("before-upgrade", "before-upgrade"),
+        ("Before upgrade", "before-upgrade"),
+        ("before_upgrade", "before-upgrade"),
+        ("beforeUpgrade", "before-upgrade"),
+        ("BeforeUpgrade", "before-upgrade"),
+        ("BEFORE", "before"),
+        ("DBBackup", "db-backup"),
+        ("v2 final__copy", "v2-final-copy"),
+        (" -x- ", "x"),
+        ("a" * 64, "a" * 64),
+        ("2026-01-31-03-00-00", "2026-01-31-03-00-00"),
+    ],
+)
+def test_given_ids_become_kebab_case(given: str, id: str) -> None:
+    assert names.backup_id(given) == id
+
+
+NO_IDS = [
+    "",
+    " ",
+    "-",
+    ".",
+    "..",
+    "a.b",
+    "a/b",
+    "../etc",
+    "naïve",
+    "\u212a",
+    "İ",
+    "a\nb",
+    "a\0",
+    "a!b",
+    "$(x)",
+    "１",
+]
+
+
+@pytest.mark.parametrize("given", [*NO_IDS, "a" * 65, "a" * 300])
+def test_ids_that_cannot_be_are_refused_with_one_line(given: str) -> None:
+    with pytest.raises(InvalidField, match=r"^id must be 1 to 64 letters a-z, digits and hyphens$"):
+        names.backup_id(given)
+
+
+@pytest.mark.parametrize("given", ["restores", "Trash", " work "])
+def test_reserved_ids_are_refused(given: str) -> None:
+    with pytest.raises(InvalidField, match="reserved names restores, trash, work"):
+        names.backup_id(given)
+
+
+def test_a_full_backup_has_no_base(services: Services, mysql: FakeMysqlService, root: Caller) -> None:
+    services.backups.create(root, "full", "Before upgrade", None, 3)
+    [(job_id, id, schedule)] = mysql.asked_for("full_backup")
+    assert (len(job_id), id, schedule) == (32, "before-upgrade", 3)
+    with pytest.raises(InvalidField, match="from_backup_id is only for an incremental"):
+        services.backups.create(root, "full", None, "before-upgrade")
+
+
+def test_an_incremental_builds_on_the_newest_or_on_what_is_named(
+    services: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    mysql.on_disk = {id: manifest(id, seq) for id, seq in (("new", 9), ("old", 1), ("zzz", 5))}
+    services.jobs.add_found()
+    services.backups.create(root, "incremental", "i1")
+    services.backups.create(root, "incremental", "i2", "old")
+    assert [arguments[1:4] for arguments in mysql.asked_for("incremental_backup")] == [
+        ("i1", "new", True),
+        ("i2", "old", False),
+    ]
+
+
+def test_without_any_backup_there_is_no_base(services: Services, root: Caller) -> None:
+    with pytest.raises(NotFound, match="^there is no backup to build on: make a full backup first$"):
+        services.backups.create(root, "incremental")
+
+
+@pytest.mark.parametrize("id", ["../x", "A", "", "work", "x" * 100_000])
+def test_what_cannot_be_a_backup_is_not_found_and_not_asked_for(
+    services: Services, mysql: FakeMysqlService, root: Caller, id: str
+) -> None:
+    for ask in (
+        lambda: services.backups.create(root, "incremental", None, id),
+        lambda: services.restores.create(root, id, "folder"),
+        lambda: services.backups.delete(root, id),
+        lambda: services.backups.require(id),
+    ):
+        with pytest.raises(NotFound) as refused:
+            ask()
+        assert len(str(refused.value)) < 200
+    assert not mysql.calls
+
+
+def test_a_restore_is_sent_one_id(services: Services, mysql: FakeMysqlService, root: Caller) -> None:
+    mysql.on_disk = {"one": manifest("one", 1)}
+    job = services.restores.create(root, "one", "database")
+    assert mysql.asked_for("restore_backup") == [(job.job_id, "one", "database")]
+    assert [restore.backup_id for restore in services.restores.list(Query()).items] == ["one"]
+
+
+def test_a_deleted_backup_leaves_the_list(services: Services, mysql: FakeMysqlService, root: Caller) -> None:
+    job = services.backups.create(root, "full", "one")
+    mysql.finish(job.job_id)
+    services.backups.delete(root, "one")
+    with pytest.raises(NotFound):
+        services.backups.require("one")
+    with pytest.raises(NotFound):
+        services.backups.delete(root, "one")
+
+
+def test_a_backup_that_others_build_on_stays(
+    services: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    mysql.on_disk = {"one": manifest("one", 1)}
+    services.jobs.add_found()
+    mysql.refusal = Answer(409, "backups depend on one: two", {"dependents": ["two"]})
+    with pytest.raises(Conflict, match="two"):
+        services.backups.delete(root, "one")
+    assert services.backups.require("one")
+
+
+def test_a_backup_whose_folder_is_gone_can_be_taken_off_the_list(
+    services: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    mysql.on_disk = {"one": manifest("one", 1)}
+    services.jobs.add_found()
+    mysql.on_disk = {}
+    services.backups.delete(root, "one")
+    with pytest.raises(NotFound):
+        services.backups.require("one")
+
+
+def test_status_is_no_older_than_the_journal(
+    services: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    job = services.backups.create(root, "full", "one")
+    mysql.progress[job.job_id] = {"phase": "copying", "bytes_done": 1, "bytes_total": 4}
+    process, progress = services.processes.status(job.job_id)
+    assert (process.status, (progress or {})["percent"]) == ("running", 25)
+    mysql.finish(job.job_id)
+    process, progress = services.processes.status(job.job_id)
+    assert (process.status, progress) == ("success", None)
+
+
+def test_status_of_a_job_that_another_program_started(services: Services, mysql: FakeMysqlService) -> None:
+    mysql.full_backup("a" * 32, "one", None)
+    assert services.processes.status("a" * 32)[0].status == "running"
+    with pytest.raises(NotFound):
+        services.processes.status("b" * 32)
+
+
+def test_status_while_the_service_is_down_is_what_is_known(
+    services: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    job = services.backups.create(root, "full", "one")
+    mysql.down = True
+    assert services.processes.status(job.job_id)[0].status == "running"
+    with pytest.raises(NotFound):
+        services.processes.status("unknown")
+    with pytest.raises(Unavailable):
+        services.backups.create(root, "full", "two")
+
+
+def test_status_of_a_finished_job_asks_nobody(
+    services: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    job = services.backups.create(root, "full", "one")
+    mysql.finish(job.job_id)
+    services.jobs.catch_up()
+    mysql.calls.clear()
+    services.processes.status(job.job_id)
+    assert not mysql.calls
+
+
+def test_users_are_added_once(
+    services: Services, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbcalm.domain.users.hash_password", lambda password: f"hash of {password}")
+    services.users.add("test", " bob ", "x")
+    services.users.add("test", "alice", "x")
+    assert [user.username for user in services.users.list()] == ["alice", "bob"]
+    with pytest.raises(Conflict, match="user bob exists already"):
+        services.users.add("test", "bob", "y")
+    with pytest.raises(Conflict):
+        services.users.require_free("bob")
+    assert catalogue.users.password_hash("bob") == "hash of x"
+    for change in (
+        lambda: services.users.update_password("test", "carol", "x"),
+        lambda: services.users.delete("test", "carol"),
+    ):
+        with pytest.raises(NotFound, match="there is no user 'carol'"):
+            change()
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31m", "x" * 65, "a\u2028b", "\ud800"])
+def test_names_that_cannot_be_shown_are_refused(services: Services, root: Caller, name: str) -> None:
+    with pytest.raises(InvalidField, match="printable"):
+        services.users.require_free(name)
+    with pytest.raises(InvalidField, match="label must be 1 to 128 printable"):
+        services.clients.add(root, name * 3, None)
+
+
+def test_a_client_gets_what_its_creator_has_and_no_more(services: Services) -> None:
+    creator = Caller("client x", ("backups:*", "clients:write"))
+    client, _secret = services.clients.add(creator, "same", None)
+    assert client.scopes == ("backups:*", "clients:write")
+    client, _secret = services.clients.add(creator, "less", ["backups:read", "backups:read"])
+    assert client.scopes == ("backups:read",)
+    for beyond in (["*"], ["clients:*"], ["backups:read", "restores:write"]):
+        with pytest.raises(NotAllowed, match="its creator lacks"):
+            services.clients.add(creator, "more", beyond)
+
+
+def test_clients_are_renamed_and_deleted(services: Services, root: Caller) -> None:
+    client, _secret = services.clients.add(root, "one", None)
+    assert services.clients.rename(root, client.id, " two ").label == "two"
+    assert [each.label for each in services.clients.list(Query()).items] == ["two"]
+    services.clients.delete(root, client.id)
+    for change in (
+        lambda: services.clients.rename(root, client.id, "three"),
+        lambda: services.clients.delete(root, client.id),
+    ):
+        with pytest.raises(NotFound):
+            change()
+
+
+def test_every_privileged_action_leaves_one_line(
+    services: Services, mysql: FakeMysqlService, root: Caller, audit_log: pytest.LogCaptureFixture
+) -> None:
+    job = services.backups.create(root, "full", "one")
+    mysql.finish(job.job_id)
+    services.restores.create(root, "one", "folder")
+    services.backups.delete(root, "one")
+    client, secret = services.clients.add(root, "look", None)
+    services.clients.rename(root, client.id, "see")
+    services.clients.delete(root, client.id)
+    with pytest.raises(DBCalmError):
+        services.backups.delete(root, "one")
+    lines = [record.getMessage() for record in audit_log.records]
+    assert lines == [
+        "test: make full backup 'one': done",
+        "test: restore backup 'one' to the folder: done",
+        "test: delete backup 'one': done",
+        "test: add client 'look': done",
+        f"test: rename client '{client.id}': done",
+        f"test: delete client '{client.id}': done",
+        "test: delete backup 'one': refused: there is no backup 'one'",
+    ]
+    assert secret not in audit_log.text
