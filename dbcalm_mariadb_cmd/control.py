@@ -87,7 +87,7 @@ class JobControl:
                 for folder in leftovers():
                     remove_tree(folder)
         except Refused:
-            threading.Thread(target=self._watch, args=(None,), daemon=True).start()
+            threading.Thread(target=self._watch, daemon=True).start()
 
     def wait_for_change(self, seconds: float) -> None:
         """Return when the journal may have grown, or after this time, whichever is first."""
@@ -116,14 +116,21 @@ class JobControl:
             pass_fds=(lock,),
             start_new_session=True,
         )
-        self.tell_change()
-        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+        threading.Thread(target=self._attend, args=(process, job.job_id), daemon=True).start()
 
-    def _watch(self, process: subprocess.Popen[bytes] | None) -> None:
+    def _attend(self, process: subprocess.Popen[bytes], job_id: str) -> None:
+        """Tell of a runner's start and of its end."""
+        try:
+            self.journal.append("started", job_id=job_id, pid=process.pid)
+        except OSError as error:
+            log("error", f"cannot write into the journal that job {job_id} has started: {error}")
+        self.tell_change()
+        process.wait()
+        self.tell_change()
+        self._watch()
+
+    def _watch(self) -> None:
         """Wait until nobody holds the lock (a killed runner's tool may outlive it by a moment), then settle."""
-        if process is not None:
-            process.wait()
-            self.tell_change()
         lock = open_lock(self._job_dir)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -65,7 +65,6 @@ def main(folder: Path, lock: int) -> int:
     job = read_order(folder)
     journal = Journal(Path(job.places.job_dir, "journal"))
     output = Output(folder / "output.log")
-    journal.append("started", job_id=job.job_id, pid=os.getpid())
     end = _attempt(job, output, lock)
     output.finish()
     journal_end(journal, job.job_id, end, output.tail())

@@ -7,7 +7,6 @@ torn by a power cut is closed by the next append and then skipped.
 import fcntl
 import json
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +30,7 @@ class Journal:
             if os.fstat(descriptor).st_size == 0:
                 _append(
                     descriptor,
-                    {"event": "journal", "at": utc_now(), "id": uuid.uuid4().hex},
+                    {"event": "journal", "at": utc_now(), "id": os.urandom(16).hex()},
                 )
         with path.open("rb") as file:
             self.id = str(json.loads(file.readline())["id"])
