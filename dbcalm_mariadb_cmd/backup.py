@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,6 @@ from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, Damaged, Manifest, enco
 _COPYING = re.compile(r"\[(\d+)\] \S+ \S+ Copying .+ to (/.+)")
 _DONE = re.compile(r"\[(\d+)\] \S+ \S+ +\.\.\.done")
 _READERS = 2
-_FLUSHED_EARLY = 1 << 20
 _FOLDER = FileState(0, 0, 0, "")
 
 
@@ -83,16 +81,6 @@ def undo(job: BackupJob) -> Manifest | None:
     return None
 
 
-def _read_and_flush(path: Path) -> FileState:
-    """Return a file's state; a large one is also written to the device now, while the tool copies on, so that the sync
-    at the end has little left to do."""
-    with path.open("rb") as file:
-        state = file_state(path)
-        if state.size >= _FLUSHED_EARLY:
-            os.fdatasync(file.fileno())
-    return state
-
-
 class _Checksums:
     """Reads each file as soon as the tool says that it is done with it, while the tool copies the next one."""
 
@@ -119,7 +107,7 @@ class _Checksums:
     def _read(self, path: Path) -> None:
         if path.is_relative_to(self._folder) and path.exists():
             self._progress.add(path.stat().st_size)
-            self._early[str(path.relative_to(self._folder))] = self._pool.submit(_read_and_flush, path)
+            self._early[str(path.relative_to(self._folder))] = self._pool.submit(file_state, path)
 
     def finish(self) -> dict[str, FileState]:
         """Return the state of every file and folder. What was written to after it was read is read again."""
