@@ -3,12 +3,11 @@
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dbcalm.errors import InvalidConfig
-from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, KEYS, ConfigError
+from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, ConfigError
 from dbcalm_mariadb_cmd.config_keys import load as load_keys
 
 SHORTEST_KEY = 32
@@ -41,20 +40,8 @@ def config_path(environment: Mapping[str, str]) -> Path:
 
 def load(path: Path) -> Settings:
     """Return the settings of a file; raise InvalidConfig, whose one line has every mistake in it."""
-    loaded: Settings = _load(Settings, path)
-    return loaded
-
-
-def check(path: Path) -> Settings:
-    """Return the settings of a file of which every key is right, those too that only other programs read; raise
-    InvalidConfig."""
-    _load(make_dataclass("AllKeys", KEYS), path)
-    return load(path)
-
-
-def _load(settings: type[Any], path: Path) -> Any:
     try:
-        return load_keys(settings, path)
+        return load_keys(Settings, path)
     except ConfigError as error:
         raise InvalidConfig(str(error), error.mistakes) from error
 

@@ -77,6 +77,7 @@ def start_logging(level: str, file: Path | None = None, *, terminal: bool = Fals
         handlers.append(_Syslog())
         handlers[-1].setFormatter(_Formatter(journald=False))
     if file is not None:
+        file.touch(mode=0o640)
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
         handlers[-1].setFormatter(_Formatter(journald=False))
     root = logging.getLogger()

@@ -23,15 +23,13 @@ _FOLDER = FileState(0, 0, 0, "")
 def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
     """Make the backup and return its manifest; raise JobFailed or OSError, and then leave clean-up to ``undo``."""
     places, started = job.places, utc_now()
-    folder = places.working / job.job_id
+    folder = _working(job)
     folder.mkdir(mode=0o700)
     progress = Progress(places.job(job.job_id), job.expected_bytes)
     progress.phase("copying")
     base = read_manifest(places.backup(job.base)) if job.base else None
-    base_folder = places.backup(job.base) if job.base else None
     with _Checksums(folder, progress) as checksums:
-        argv = backup_argv(Path(places.tool), Path(places.credentials), folder, base_folder)
-        tool.run(argv, output, checksums.follow, lock)
+        tool.run(copying(job), output, checksums.follow, lock)
         checkpoints = tool.require_whole(folder, places.engine, base.to_lsn if base else None)
         progress.phase("checksumming")
         files = checksums.finish()
@@ -75,10 +73,20 @@ def undo(job: BackupJob) -> Manifest | None:
             return manifest
     except Damaged:
         pass  # Whatever lies under that name, it is not this job's whole backup.
-    working = job.places.working / job.job_id
-    if working.exists():
-        remove_tree(working)
+    if _working(job).exists():
+        remove_tree(_working(job))
     return None
+
+
+def copying(job: BackupJob) -> list[str]:
+    """Return the tool's command line for this job."""
+    places = job.places
+    base = places.backup(job.base) if job.base else None
+    return backup_argv(Path(places.tool), Path(places.credentials), _working(job), base)
+
+
+def _working(job: BackupJob) -> Path:
+    return job.places.working / job.job_id
 
 
 class _Checksums:

@@ -174,7 +174,7 @@ def _read(path: Path) -> dict[str, object]:
         raise ConfigError(path, ["the file does not exist; DBCALM_CONFIG names another one"]) from error
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(path, ["is not valid YAML: " + " ".join(str(error).split())]) from error
     if values is None:
         return {}

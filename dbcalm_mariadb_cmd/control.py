@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +16,22 @@ from dbcalm_cmd.process import Answer, log
 from dbcalm_mariadb_cmd import runner
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
-from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.jobs import Job, exclusive, open_lock, read_order, write_order
 
+_RETRY_SECONDS = 10.0
 _GRACE_SECONDS = 3.0
 """How long a caller waits for a lock that no open job holds: a runner that is just leaving, or a deletion."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job that may start, the command line that it begins with, what the journal shall say of it beside that, and
+    """A job that may start, the command lines that it will run, what the journal shall say of it beside that, and
     what the caller is answered."""
 
     job: Job
-    argv: list[str]
+    argvs: list[list[str]]
     event: dict[str, object]
     answer: Answer
 
@@ -79,13 +79,11 @@ class JobControl:
                 raise Refused(409, "a backup is being deleted; try again in a moment")
             time.sleep(0.005)
 
-    def recover(self, leftovers: Callable[[], Iterable[Path]]) -> None:
-        """Settle what an earlier life left: at once if its runner is gone, and then remove leftovers; else as soon as
-        it is."""
+    def recover(self, tidy: Callable[[], object]) -> None:
+        """Settle what an earlier life left: at once if its runner is gone, and then tidy up; else as soon as it is."""
         try:
             with self.locked():
-                for folder in leftovers():
-                    remove_tree(folder)
+                tidy()
         except Refused:
             threading.Thread(target=self._watch, daemon=True).start()
 
@@ -105,17 +103,25 @@ class JobControl:
             write_order(job)
         except FileExistsError as error:
             raise Refused(409, f"job {job.job_id} was done before") from error
-        fields = {"command": shlex.join(planned.argv), "answer": planned.answer, **planned.event}
+        fields = {
+            "command": " && ".join(map(shlex.join, planned.argvs)),
+            "answer": planned.answer,
+            **planned.event,
+        }
         self.journal.append("accepted", job_id=job.job_id, **fields)
         self.history.catch_up()
-        process = subprocess.Popen(
-            [*_runner_command(), str(job.places.job(job.job_id)), str(lock)],
-            env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            pass_fds=(lock,),
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                [*_runner_command(), str(job.places.job(job.job_id)), str(lock)],
+                env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
+        except OSError:
+            self._settle()  # The job is in the journal, and must not stay open there.
+            raise
         threading.Thread(target=self._attend, args=(process, job.job_id), daemon=True).start()
 
     def _attend(self, process: subprocess.Popen[bytes], job_id: str) -> None:
@@ -130,16 +136,24 @@ class JobControl:
         self._watch()
 
     def _watch(self) -> None:
-        """Wait until nobody holds the lock (a killed runner's tool may outlive it by a moment), then settle."""
-        lock = open_lock(self._job_dir)
+        """Wait until nobody holds the lock (a killed runner's tool may outlive it by a moment), then settle; try again
+        while that cannot be done, as on a full disk."""
+        while not self._settled():
+            time.sleep(_RETRY_SECONDS)
+        self.tell_change()
+
+    def _settled(self) -> bool:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._settle()
+            lock = open_lock(self._job_dir)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._settle()
+            finally:
+                os.close(lock)
         except OSError as error:
             log("error", f"cannot settle the last job: {error}")
-        finally:
-            os.close(lock)
-        self.tell_change()
+            return False
+        return True
 
     def _settle(self) -> None:
         """Give a job that has no end, and whose lock we hold, its end."""

@@ -4,8 +4,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +11,6 @@ from dbcalm_cmd.process import Answer, Handlers, log
 from dbcalm_mariadb_cmd import preflight
 from dbcalm_mariadb_cmd.adapter.linux import rename_new
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, sync_folder
-from dbcalm_mariadb_cmd.builder import backup_argv, prepare_argvs
 from dbcalm_mariadb_cmd.command import (
     Check,
     DeleteBackup,
@@ -24,19 +21,17 @@ from dbcalm_mariadb_cmd.command import (
     ReadEvents,
     RestoreBackup,
 )
-from dbcalm_mariadb_cmd.control import JobControl, Plan
+from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests
-from dbcalm_mariadb_cmd.jobs import BackupJob, Places, RestoreJob
-from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, Missing, read_manifest
+from dbcalm_mariadb_cmd.manifest import Damaged, Missing, read_manifest
+from dbcalm_mariadb_cmd.plans import Planner
 from dbcalm_mariadb_cmd.settings import Settings
-from dbcalm_mariadb_cmd.timeline import doubt
 
 C = TypeVar("C")
 
 _LISTED_AT_ONCE = 200
 _WAITERS_AT_ONCE = 8
-_STAMP = "%Y-%m-%d-%H-%M-%S"
 
 
 class Desk:
@@ -49,7 +44,8 @@ class Desk:
         for folder in (settings.backup_dir / ".work", settings.backup_dir / ".trash", self._restore_dir):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._control = JobControl(settings.job_dir, settings.backup_dir)
-        self._control.recover(self._leftovers)
+        self._planner = Planner(settings, self._restore_dir, self._control.history)
+        self._control.recover(self._remove_leftovers)
         self._waiters = threading.Semaphore(_WAITERS_AT_ONCE)
         threading.Thread(target=self._empty_trash, daemon=True).start()
 
@@ -68,36 +64,15 @@ class Desk:
 
     def full_backup(self, command: FullBackup) -> Answer:
         """Start a full backup."""
-
-        def plan() -> Plan:
-            ready = preflight.ready_for_backup(self._settings, self._control.history.newest)
-            return self._plan_backup(command, ready, None, None)
-
-        return self._control.accept(command.job_id, plan)
+        return self._control.accept(command.job_id, lambda: self._planner.full(command))
 
     def incremental_backup(self, command: IncrementalBackup) -> Answer:
         """Start an incremental backup, or a full one where the base cannot be trusted."""
-
-        def plan() -> Plan:
-            base, why = self._base(command)
-            ready = preflight.ready_for_backup(self._settings, base or self._control.history.newest)
-            if base is not None:
-                why = doubt(base, ready.server, self._control.history.restored_seq)
-            note = f"a full backup is made instead: {why}" if why else None
-            return self._plan_backup(command, ready, None if why else base, note)
-
-        return self._control.accept(command.job_id, plan)
+        return self._control.accept(command.job_id, lambda: self._planner.incremental(command))
 
     def restore_backup(self, command: RestoreBackup) -> Answer:
         """Start a restore of a backup and its chain."""
-
-        def plan() -> Plan:
-            chain = preflight.chain_of(self._settings.backup_dir, command.id)
-            restore_id, target_path = self._target(command)
-            tool = preflight.ready_for_restore(self._settings, chain, command.target, target_path)
-            return self._plan_restore(command, chain, restore_id, target_path, tool)
-
-        return self._control.accept(command.job_id, plan)
+        return self._control.accept(command.job_id, lambda: self._planner.restore(command))
 
     def delete_backup(self, command: DeleteBackup) -> Answer:
         """Move a backup into the trash, from where it is removed; refuse if another backup builds on it."""
@@ -172,147 +147,30 @@ class Desk:
         message = f"{ready.tool} {ready.tool_version}, server {ready.server.origin.version}"
         return _ok(checks=[{"name": "backup", "ok": True, "message": message}])
 
-    def _base(self, command: IncrementalBackup) -> tuple[Manifest | None, str | None]:
-        """Return the base, or None and why a full backup has to do."""
-        try:
-            return preflight.usable_base(self._settings.backup_dir, command.from_backup_id), None
-        except Refused as refused:
-            if not command.or_full:
-                raise
-            return None, str(refused)
-
-    def _plan_backup(
-        self,
-        command: FullBackup | IncrementalBackup,
-        ready: preflight.Ready,
-        base: Manifest | None,
-        note: str | None,
-    ) -> Plan:
-        history, needed = self._control.history, ready.server.data_bytes
-        if base is not None:
-            needed = max(0, ready.server.lsn - base.to_lsn)
-        preflight.require_space(self._settings.backup_dir, needed, "the backup")
-        kept = base or (None if note else history.newest)
-        same = kept is not None and doubt(kept, ready.server, history.restored_seq) is None
-        job = BackupJob(
-            job_id=command.job_id,
-            places=self._places(ready.tool),
-            id=self._new_id(command.id),
-            base=base.id if base else None,
-            seq=history.next_seq(),
-            schedule_id=command.schedule_id,
-            timeline=kept.timeline if kept is not None and same else command.job_id[:12],
-            note=note,
-            server=ready.server.origin,
-            tool_version=ready.tool_version,
-            expected_bytes=0 if base else needed,
-        )
-        what: dict[str, object] = {
-            "id": job.id,
-            "type": "incremental" if base else "full",
-            "from_backup_id": job.base,
-        }
-        argv = backup_argv(
-            ready.tool,
-            self._settings.backup_credentials_file,
-            job.places.backup(job.id),
-            job.places.backup(base.id) if base else None,
-        )
-        event: dict[str, object] = {
-            "type": "backup",
-            "seq": job.seq,
-            "args": {name: value for name, value in asdict(command).items() if name != "job_id"},
-            "resource_id": job.id,
-            "note": note,
-            "backup": {**what, "schedule_id": job.schedule_id},
-        }
-        return Plan(job, argv, event, _accepted(job_id=job.job_id, note=note, **what))
-
-    def _plan_restore(
-        self, command: RestoreBackup, chain: list[Manifest], restore_id: str, target_path: Path, tool: Path
-    ) -> Plan:
-        job = RestoreJob(
-            job_id=command.job_id,
-            places=self._places(tool),
-            restore_id=restore_id,
-            seq=self._control.history.next_seq(),
-            chain=tuple(link.id for link in chain),
-            target=command.target,
-            target_path=str(target_path),
-        )
-        what: dict[str, object] = {
-            "restore_id": restore_id,
-            "target": job.target,
-            "target_path": job.target_path,
-        }
-        event: dict[str, object] = {
-            "type": "restore",
-            "seq": job.seq,
-            "breaks_timeline": command.target == "database",
-            "args": {"id": command.id, "target": command.target},
-            "resource_id": command.id,
-            "note": None,
-            "restore": {**what, "backup_id": command.id, "backup_timestamp": chain[-1].start_time},
-        }
-        argv = prepare_argvs(job.places.engine, tool, target_path, [])[0]
-        return Plan(
-            job, argv, event, _accepted(job_id=job.job_id, id=command.id, chain=list(job.chain), **what)
-        )
-
-    def _places(self, tool: Path) -> Places:
-        settings = self._settings
-        return Places(
-            engine_name=settings.db_type,
-            tool=str(tool),
-            credentials=str(settings.backup_credentials_file),
-            backup_dir=str(settings.backup_dir),
-            data_dir=str(settings.data_dir),
-            restore_dir=str(self._restore_dir),
-            job_dir=str(settings.job_dir),
-        )
-
-    def _new_id(self, wanted: str | None) -> str:
-        if wanted is None:
-            return _free_name(self._settings.backup_dir, datetime.now(UTC).strftime(_STAMP))
-        if (self._settings.backup_dir / wanted).exists():
-            raise Refused(409, f"the id {wanted} is taken")
-        return wanted
-
-    def _target(self, command: RestoreBackup) -> tuple[str, Path]:
-        stamp = datetime.now(UTC).strftime(_STAMP)
-        restore_id = _free_name(self._restore_dir, f"{command.id}-restored-{stamp}")
-        in_place = command.target == "database"
-        return restore_id, self._settings.data_dir if in_place else self._restore_dir / restore_id
-
-    def _leftovers(self) -> list[Path]:
-        """Return what no job works in any more: half-made backups and restores."""
-        half_restored = self._restore_dir.glob(".*")
-        return [*(self._settings.backup_dir / ".work").iterdir(), *half_restored]
+    def _remove_leftovers(self) -> None:
+        """Remove what no job works in any more: half-made backups and restores, and nothing else that lies there."""
+        for folder in (
+            *(self._settings.backup_dir / ".work").iterdir(),
+            *self._restore_dir.glob(".*-restored-*"),
+        ):
+            _remove(folder)
 
     def _empty_trash(self) -> None:
         for folder in (self._settings.backup_dir / ".trash").iterdir():
-            try:
-                remove_tree(folder)
-            except FileNotFoundError:
-                continue  # Another deletion was quicker.
-            except OSError as error:
-                log("error", f"cannot remove {folder}: {error}")
+            _remove(folder)
 
 
-def _free_name(folder: Path, name: str) -> str:
-    number, free = 1, name
-    while (folder / free).exists():
-        number += 1
-        free = f"{name}-{number}"
-    return free
+def _remove(folder: Path) -> None:
+    try:
+        remove_tree(folder)
+    except FileNotFoundError:
+        pass  # Another deletion was quicker.
+    except OSError as error:
+        log("error", f"cannot remove {folder}: {error}")
 
 
 def _ok(**fields: object) -> Answer:
     return {"code": 200, "status": "ok", **fields}
-
-
-def _accepted(**fields: object) -> Answer:
-    return {"code": 202, "status": "accepted", **fields}
 
 
 def _refusable(handler: Callable[[C], Answer]) -> Callable[[C], Answer]:

@@ -71,11 +71,7 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
         if server.is_running(client, settings.backup_credentials_file, settings.data_dir):
             raise Refused(503, server.NOT_STOPPED)
         _require_empty(target_path)
-        if elsewhere := chain[-1].server.elsewhere:
-            kept = ", ".join(f"{name} ({path})" for name, path in elsewhere.items())
-            raise Refused(
-                409, f"the server kept files outside its data directory: {kept}; restore to a folder instead"
-            )
+        _require_inside(settings.backup_dir / chain[-1].id, chain[-1])
     folder = target_path if target == "database" else target_path.parent
     require_space(folder, sum(manifest.size for manifest in chain), "the restore")
     return program
@@ -141,6 +137,18 @@ def _require_empty(data_dir: Path) -> None:
         ) from error
     except OSError as error:
         raise Refused(503, f"data directory {data_dir} cannot be read: {error.strerror}") from error
+
+
+def _require_inside(folder: Path, newest: Manifest) -> None:
+    """Raise Refused 409 if the server kept files where a restore does not put them: with a table's link file (.isl) in
+    place and its data beside it, the server starts, and then crashes when that table is altered."""
+    kept = [f"{name} ({path})" for name, path in newest.server.elsewhere.items()]
+    kept += [name for name in read_files(folder, newest) if name.endswith(".isl")]
+    if kept:
+        what = ", ".join(kept[:5])
+        raise Refused(
+            409, f"the server kept files outside its data directory: {what}; restore to a folder instead"
+        )
 
 
 def _mb(count: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED, server_process
-from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, sync_folder
+from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, set_modes, sync_folder
 from dbcalm_mariadb_cmd.builder import prepare_argvs
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.jobs import Progress, RestoreJob
@@ -29,10 +29,8 @@ def bring_back(job: RestoreJob, output: tool.Output, lock: int) -> None:
     manifests = [read_manifest(places.backup(link)) for link in job.chain]
     progress = Progress(places.job(job.job_id), sum(manifest.size for manifest in manifests))
     job.working.mkdir(mode=0o700, parents=job.target == "folder")
-    data = job.working / "data"
-    increments = [job.working / link for link in job.chain[1:]]
-    prepares = prepare_argvs(places.engine, Path(places.tool), data, increments)
-    for manifest, folder, argv in zip(manifests, [data, *increments], prepares, strict=True):
+    data = _data(job)
+    for manifest, folder, argv in zip(manifests, [data, *_increments(job)], prepares(job), strict=True):
         progress.phase(f"copying {manifest.id}")
         _copy(places.backup(manifest.id), manifest, folder, progress)
         progress.phase(f"preparing {manifest.id}")
@@ -43,16 +41,37 @@ def bring_back(job: RestoreJob, output: tool.Output, lock: int) -> None:
     progress.phase("syncing")
     if job.target == "database":
         _drop_metadata(job, data)
+    set_modes(data)
     sync_file_system(data)
     _put_in_place(job)
 
 
+def prepares(job: RestoreJob) -> list[list[str]]:
+    """Return the tool's command lines for this job, one a link of the chain."""
+    return prepare_argvs(job.places.engine, Path(job.places.tool), _data(job), _increments(job))
+
+
+def _data(job: RestoreJob) -> Path:
+    """Return where the full backup is copied to, which becomes the data."""
+    return job.working / "data"
+
+
+def _increments(job: RestoreJob) -> list[Path]:
+    """Return where the incrementals are copied to, each for as long as it is applied."""
+    return [job.working / f"increment-{number}" for number in range(1, len(job.chain))]
+
+
 def undo(job: RestoreJob) -> bool:
     """Clean up after a job that did not report its end: return True if the data is whole and in place, which it is
-    once it had begun to be moved there; else remove the working folder and return False."""
+    once it had begun to be moved there; else remove the working folder and return False. Raise OSError if neither can
+    be done, then with everything left as it is."""
     if _was_restored(job):
         return True
-    if (job.working / _MOVING).exists() and not server_process(Path(job.target_path)):
+    if (job.working / _MOVING).exists():
+        if server_process(Path(job.target_path)):
+            raise OSError(
+                f"a server runs on half of a restore in {job.target_path}; stop it, empty it, restore again"
+            )
         _put_in_place(job)
         return True
     if job.working.exists():
@@ -83,12 +102,12 @@ def _drop_metadata(job: RestoreJob, data: Path) -> None:
     engine = job.places.engine
     kept = {prefix + name for prefix in engine.metadata_prefixes for name in _KEPT_METADATA}
     for path in data.iterdir():
-        if tool.is_metadata(path.name, engine) and path.name not in kept:
-            path.unlink()
+        if path.is_file() and tool.is_metadata(path.name, engine) and path.name not in kept:
+            path.unlink()  # A folder of such a name is a schema.
 
 
 def _put_in_place(job: RestoreJob) -> None:
-    target, data = Path(job.target_path), job.working / "data"
+    target, data = Path(job.target_path), _data(job)
     if job.target == "folder":
         rename_new(data, target)
         sync_folder(target.parent)

@@ -4,6 +4,7 @@
 services as their users in the foreground, and again whenever their code changes, until Ctrl-C.
 """
 
+import fcntl
 import signal
 import sys
 import time
@@ -41,6 +42,15 @@ def run() -> None:
     installation.make_folders(HOST, who)  # the folder of the sockets is gone after a reboot
     installation.make_folder(_PIDS, who.root, 0o755)
     services = Services(HOST, who, _PIDS, None)
+    with (_PIDS / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SandboxError("make dev runs already") from None
+        _run_until_interrupted(services)
+
+
+def _run_until_interrupted(services: Services) -> None:
     try:
         while True:
             seen = _newest()

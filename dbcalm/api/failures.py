@@ -36,10 +36,13 @@ _RETRY_SECONDS = 5
 _SAY_STATUS_TOO = {("POST", "/backups"), ("POST", "/restore")}
 """Refusals of these have their sentence in ``status`` as well: clients show it from there."""
 
+FAILED = "DBCalm failed to answer; its log says why"
+"""All that is told of an error that nobody expected."""
+
 _SENTENCES = {
     404: "there is nothing at this address; /docs shows what there is",
     405: "this address does not take this method; /docs shows what it takes",
-    500: "DBCalm failed to answer; its log says why",
+    500: FAILED,
 }
 
 

@@ -7,11 +7,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dbcalm.api.failures import failure
+from dbcalm.api.failures import FAILED, failure
 from dbcalm.logger import log
 
 LARGEST_BODY = 64 * 1024
 """Bytes that a request's body may have."""
+
+LARGEST_ADDRESS = 16 * 1024
+LARGEST_HEADERS = 16 * 1024
+"""Bytes that a request's path with its query, and its headers, may have."""
 
 _MOST_AT_ONCE = 256
 
@@ -56,6 +60,17 @@ class Guard:
                 HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once; try again", **{"Retry-After": "1"}
             )
             return
+        if len(scope["raw_path"]) + len(scope["query_string"]) > LARGEST_ADDRESS:
+            await fail(
+                HTTPStatus.REQUEST_URI_TOO_LONG, f"the address is longer than {LARGEST_ADDRESS // 1024} KiB"
+            )
+            return
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEADERS:
+            await fail(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the headers are larger than {LARGEST_HEADERS // 1024} KiB",
+            )
+            return
         if _announced(scope) > LARGEST_BODY:
             await fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
             return
@@ -67,7 +82,7 @@ class Guard:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if begun:
                 raise
-            await fail(HTTPStatus.INTERNAL_SERVER_ERROR, "DBCalm failed to answer; its log says why")
+            await fail(HTTPStatus.INTERNAL_SERVER_ERROR, FAILED)
 
 
 _TOO_LARGE = f"the body is larger than {LARGEST_BODY // 1024} KiB"

@@ -24,6 +24,7 @@ _LARGEST_HEAD = 32 * 1024
 _MOST_CONNECTIONS = 512
 _BACKLOG = 512
 _STOP_SECONDS = 5
+_FAREWELL_SECONDS = 0.1
 
 
 class _Protocol(H11Protocol):
@@ -48,6 +49,13 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._request_arrived()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Let a request under way finish; of an idle client do not wait until it agrees to hang up, as TLS would."""
+        idle = getattr(self.cycle, "response_complete", True)  # None before the first request.
+        super().shutdown()
+        if idle:
+            self.loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words for what it saw
         """Answer to what is not HTTP, or whose address and headers are too long, and hang up."""

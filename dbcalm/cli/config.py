@@ -25,7 +25,7 @@ def check() -> None:
     path = config.config_path(os.environ)
     print(f"file: {path}")
     try:
-        settings = config.check(path)
+        settings = config.load(path)
         become(settings.dbcalm_user)
     except InvalidConfig as error:
         problems = list(error.mistakes)

@@ -57,7 +57,9 @@ def list_backups(
 
 @routes("GET", "/backups/{id}", scope=READ, operation=GET)
 def get_backup(call: Incoming, id: str) -> Response:
-    """Show a backup."""
+    """Show a backup.
+
+    Only whole backups are known: one that failed is seen among the processes."""
     return answer(views.backup(call.services.backups.require(id)))
 
 

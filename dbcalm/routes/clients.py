@@ -53,7 +53,9 @@ def create_client(call: Incoming, body: schemas.ClientRequest) -> Response:
 
 @routes("PUT", "/clients/{id}", scope=WRITE, operation=UPDATE)
 def update_client(call: Incoming, id: str, body: schemas.ClientChange) -> Response:
-    """Give a client another label."""
+    """Give a client another label.
+
+    What else the body has is ignored, so the whole item can be sent back."""
     return answer(views.client(call.services.clients.rename(call.caller, id, body.label)))
 
 

@@ -16,6 +16,7 @@ from dbcalm_cmd.process import utc_now
 Event = dict[str, object]
 
 _READ_BYTES = 1 << 19
+_FIRST_LINE = 4096
 
 
 class Journal:
@@ -27,7 +28,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._locked() as descriptor:
-            if os.fstat(descriptor).st_size == 0:
+            if b"\n" not in os.pread(descriptor, _FIRST_LINE, 0):  # New, or torn before anything was told.
+                os.ftruncate(descriptor, 0)
                 _append(
                     descriptor,
                     {"event": "journal", "at": utc_now(), "id": os.urandom(16).hex()},

@@ -186,6 +186,7 @@ def _data_bytes(data_dir: Path, binlogs: set[str]) -> int:
 def server_process(data_dir: Path) -> bool:
     """Tell whether a server process works in the data directory: it changes into it at start, and keeps its path on
     its command line where it was given there."""
+    real = os.path.realpath(data_dir)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -197,7 +198,7 @@ def server_process(data_dir: Path) -> bool:
             ):
                 continue
             words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            if f"--datadir={data_dir}" in words or os.path.realpath(entry / "cwd") == str(data_dir):
+            if f"--datadir={data_dir}" in words or os.path.realpath(entry / "cwd") == real:
                 return True
         except OSError:
             continue  # It ended, or it is another user's server, whose data directory mysql could not restore into.

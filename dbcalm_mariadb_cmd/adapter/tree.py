@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+_FILE_MODE, _FOLDER_MODE = 0o660, 0o700
 _CHUNK = 1 << 22
 _WORKERS = 2
 
@@ -78,13 +79,12 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
     """Copy the named files (path below the folder: expected SHA-256; a path that ends in "/" is a folder) into a new
     folder, and raise ValueError naming the first file whose copy is not what was expected.
 
-    The kernel copies, by reference where the file system can. Files get 0660 and folders 0700, as the server
-    makes them.
+    The kernel copies, by reference where the file system can.
     """
-    target.mkdir(mode=0o700)
+    target.mkdir(_FOLDER_MODE)
     for name in names:
         if name.endswith("/"):
-            (target / name).mkdir(mode=0o700)
+            (target / name).mkdir(_FOLDER_MODE)
     files = [name for name in names if not name.endswith("/")]
     with ThreadPoolExecutor(_WORKERS) as pool:
         jobs = [pool.submit(_copy_file, source / name, target / name, names[name]) for name in files]
@@ -98,9 +98,8 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
 
 def _copy_file(source: Path, target: Path, sha256: str) -> int:
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
-    writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o660)
+    writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _FILE_MODE)
     with open(reading, "rb", buffering=0), open(writing, "r+b", buffering=0) as copy:
-        os.fchmod(writing, 0o660)
         size = os.fstat(reading).st_size
         done = 0
         while done < size and (step := _copy_step(reading, writing, size - done)):
@@ -120,6 +119,12 @@ def _copy_step(reading: int, writing: int, count: int) -> int:
         while written < len(chunk):
             written += os.write(writing, chunk[written:])
         return written
+
+
+def set_modes(folder: Path) -> None:
+    """Give everything below a folder the modes that a server gives its own: 0660 to files and 0700 to folders."""
+    for name, _status in walk(folder):
+        (folder / name).chmod(_FOLDER_MODE if name.endswith("/") else _FILE_MODE)
 
 
 def remove_tree(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The clients' transport, against a service that is there, is not there, or misbehaves."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -39,11 +40,9 @@ def server(folder: Path) -> Iterator[Callable[[Script], Path]]:
 
         def accept() -> None:
             connection, _ = listener.accept()
-            with connection:
-                try:
-                    script(connection)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # The client gave up.
+            # The client may give up.
+            with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                script(connection)
 
         threads.append(threading.Thread(target=accept))
         threads[-1].start()
@@ -122,7 +121,8 @@ def test_a_service_that_hangs_up_in_the_middle(server: Callable[[Script], Path])
     ids=lambda value: ascii(value[:20]) if isinstance(value, bytes) else "",
 )
 def test_a_service_that_answers_nonsense(server: Callable[[Script], Path], line: bytes, reason: str) -> None:
-    assert unreachable(server(lambda connection: connection.sendall(line))) == reason
+    path = server(lambda connection: connection.recv(1000) and connection.sendall(line))
+    assert unreachable(path) == reason
 
 
 def test_a_service_that_is_silent_is_given_up_in_time(server: Callable[[Script], Path]) -> None:

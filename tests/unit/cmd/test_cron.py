@@ -147,8 +147,8 @@ _STRINGS = [
     "", " ", "0", "3", "3\n", "\n", "*", "*/2", "0-5", "1,2", "0x1", "1e0", "+1", "-1", "1 ", " 1", "1.0", "\u0663",
     "\uff13", "\u00b2", "\u2163", "1_0", "\0", "\ud800", "None", "true", "null", "x" * 5000, "%", ";", "&", "|", "`id`",
     "$(id)", "#", "full\n", "full ", "Full", "FULL", "daily\n", "daily ", "Daily", "yearly", "@daily", "@reboot",
-    "minutes\n", "Hours", "days", "full; rm -rf /", "full\n* * * * * root id", "full%\nid", "daily\r* * * * * root id", "--", "-h",
-    "../../etc/passwd", "full\u2028", "full\x0b", "full\x85", "\ufefffull", "f\u0301ull", "ful\u200dl",
+    "minutes\n", "Hours", "days", "full; rm -rf /", "full\n* * * * * root id", "full%\nid", "daily\r* * * * * root id",
+    "--", "-h", "../../etc/passwd", "full\u2028", "full\x0b", "full\x85", "\ufefffull", "f\u0301ull", "ful\u200dl",
 ]  # fmt: skip
 HOSTILE = [
     True, False, None, 0.0, 1.0, 3.0, 3.9, -0.0, 1e308, 5e-324, -1, -59, 60, 24, 7, 29, 31, 32, 100, 2**31, 2**32,

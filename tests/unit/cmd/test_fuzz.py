@@ -38,12 +38,12 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
 """A good request for each command of both services."""
 
 ODD = [
-    None, True, False, 0, -1, 1.5, 1e308, 2**63, 10**4000, "", "x", "\ud800", "\0", "../../etc", "a" * 5000, "\u0663", "3\n",
-    [], {}, [[]], {"a": []}, [None] * 50, {"id": 1}, {"cmd": "check", "args": {}}, [[[[[[[[[1]]]]]]]]],
+    None, True, False, 0, -1, 1.5, 1e308, 2**63, 10**4000, "", "x", "\ud800", "\0", "../../etc", "a" * 5000, "\u0663",
+    "3\n", [], {}, [[]], {"a": []}, [None] * 50, {"id": 1}, {"cmd": "check", "args": {}}, [[[[[[[[[1]]]]]]]]],
 ]  # fmt: skip
 TOKENS = [
-    b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u0000", b"\\ud800", b"NaN", b"Infinity", b"-", b"1e999", b"null", b"\n",
-    b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b" ", b"9" * 5000, b"[" * 2000, b'{"a":' * 500,
+    b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u0000", b"\\ud800", b"NaN", b"Infinity", b"-", b"1e999",
+    b"null", b"\n", b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b" ", b"9" * 5000, b"[" * 2000, b'{"a":' * 500,
 ]  # fmt: skip
 
 

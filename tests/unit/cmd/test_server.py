@@ -186,6 +186,17 @@ def test_the_deadline_is_for_the_whole_line_not_for_each_byte(echo: Start) -> No
     assert time.monotonic() - began < 2
 
 
+def test_a_late_byte_does_not_put_the_deadline_off(echo: Start) -> None:
+    service = echo(1.0)
+    began = time.monotonic()
+    with service.connect() as connection:
+        connection.send(b"{")
+        time.sleep(0.8)
+        connection.send(b" ")
+        assert error_of(connection.recv(1000)) == "no whole line came within 1 s"
+    assert time.monotonic() - began < 1.5
+
+
 def test_a_line_that_comes_byte_by_byte_in_time_is_answered(echo: Start) -> None:
     service = echo()
     with service.connect() as connection:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from dbcalm_fakes import FakeMysqlService, HandClock
+from dbcalm_fakes import KEY, FakeMysqlService, HandClock
 from starlette.testclient import TestClient
 
 from dbcalm.api.app import create_app
@@ -16,8 +16,6 @@ from dbcalm.domain.services import Services, assemble
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import Database, open_database
 from dbcalm.routes import ALL
-
-KEY = b"k" * 32
 
 
 @pytest.fixture

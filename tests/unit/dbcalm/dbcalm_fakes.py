@@ -9,6 +9,9 @@ from dbcalm_cmd_client import Answer, ServiceUnreachable
 
 Event = dict[str, Any]
 
+KEY = b"k" * 32
+"""What signs the tokens of tests."""
+
 
 class HandClock:
     """A clock that only moves when it is told to."""

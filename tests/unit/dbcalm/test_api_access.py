@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import KEY
-from dbcalm_fakes import FakeMysqlService, HandClock, manifest
+from dbcalm_fakes import KEY, FakeMysqlService, HandClock, manifest
 from fastapi import FastAPI
 from jose import jwt
 from starlette.testclient import TestClient

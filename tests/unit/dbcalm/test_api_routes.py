@@ -276,11 +276,18 @@ def test_clients_from_their_birth_to_their_end(api: TestClient) -> None:
         assert answer.status_code == 404
 
 
+NO_LABELS: list[Any] = ["", "  ", "a\nb", "x" * 129, 7, None]
+NO_SCOPES: list[Any] = [["root"], [], "*", [7]]
+
+
 @pytest.mark.parametrize(
     "body",
-    [{}, {"label": ""}, {"label": "  "}, {"label": "a\nb"}, {"label": "x" * 129}, {"label": 7}, {"label": "x", "scopes": ["root"]},
-     {"label": "x", "scopes": []}, {"label": "x", "scopes": "*"}],
-)  # fmt: skip
+    [
+        {},
+        *({"label": label} for label in NO_LABELS),
+        *({"label": "x", "scopes": scopes} for scopes in NO_SCOPES),
+    ],
+)
 def test_clients_that_cannot_be_are_422(api: TestClient, body: dict[str, Any]) -> None:
     answer = api.post("/clients", json=body)
     assert answer.status_code == 422

@@ -3,10 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
-from dbcalm_fakes import Event, FakeMysqlService, HandClock, manifest
+from dbcalm_fakes import FakeMysqlService, HandClock, manifest
 
 from dbcalm.domain.entities import Caller
 from dbcalm.domain.jobs import Jobs
@@ -100,7 +100,7 @@ def test_where_somebody_else_was_faster_it_still_ends_up_to_date(
             self.cursor = catalogue.jobs.cursor
             self.add_found = catalogue.jobs.add_found
 
-        def apply(self, before: Cursor, after: Cursor, events: Sequence[Event]) -> bool:
+        def apply(self, before: Cursor, after: Cursor, events: Sequence[Mapping[str, object]]) -> bool:
             if not self.raced:
                 self.raced = True
                 catalogue.jobs.apply(before, Cursor("first", 1), events[:1])

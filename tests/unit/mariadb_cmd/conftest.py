@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from engine_lab import Lab
 
 
@@ -34,4 +33,6 @@ def mount(tmp_path: Path) -> Iterator[Callable[[Path, int], Path]]:
 
     yield at
     for folder in reversed(mounted):
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(
+            ["umount", "--lazy", str(folder)], check=True
+        )  # A test that fails may leave files open.

@@ -26,6 +26,8 @@ CHECKOUT = Path(__file__).parents[3]
 PATIENCE = 10.0
 """Seconds after which a test gives up on a process."""
 
+CANNOT_CONNECT = "ERROR 2002 (HY000): Can't connect to local server through socket '/run/s.sock' (2)"
+
 ORIGIN = Origin(
     version="10.11.19", data_dir="/var/lib/mysql", ibdata=(11, 1_700_000_000), server_uuid="", elsewhere={}
 )
@@ -87,7 +89,9 @@ class Lab:
             job_dir=str(self.jobs),
         )
         self.seq = 0
-        self.fill({"ibdata1": "system", "ib_logfile0": "redo", "mysql/user.ibd": "root", "shop/orders.ibd": "1 2 3"})
+        self.fill(
+            {"ibdata1": "system", "ib_logfile0": "redo", "mysql/user.ibd": "root", "shop/orders.ibd": "1 2 3"}
+        )
         (self.server / "empty").mkdir()
 
     @property
@@ -194,7 +198,7 @@ class Lab:
         if isinstance(job, RestoreJob):
             event["breaks_timeline"] = job.target == "database"
         argv = backup_argv(self.tool, self.credentials, self.backups / "x", None)
-        return Plan(job, argv, event, answer)
+        return Plan(job, [argv], event, answer)
 
     def accept(self, control: JobControl, job: Job) -> Answer:
         """Hand a job to the control."""
@@ -219,12 +223,46 @@ class Lab:
 
         def ended() -> bool:
             events = Journal(self.jobs / "journal").all()
-            found.extend(event for event in events if (event["event"], event.get("job_id")) == ("ended", job_id))
+            found.extend(
+                event for event in events if (event["event"], event.get("job_id")) == ("ended", job_id)
+            )
             return bool(found)
 
         wait_until(ended, "the job's end")
         wait_until(self.is_free, "the runner's end")
         return found[0]
+
+
+class Client:
+    """The database's client as a program that gives these answers; ``server`` of the lab is its data directory."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.rows: dict[str, str] = {
+            "version": "10.11.19-MariaDB-log",
+            "version_comment": "Debian 12",
+            "datadir": f"{lab.server}/",
+            "log_bin": "ON",
+            "innodb_data_home_dir": "",
+            "innodb_data_file_path": "ibdata1:12M:autoextend",
+            "innodb_log_group_home_dir": "./",
+            "innodb_undo_directory": "./",
+            "Innodb_lsn_current": "9000",
+        }
+        self.account = "#account\tbackup@localhost\tNULL"
+        self.binlogs = "bin.000003\t700\nbin.000004\t100"
+        self.errors = ""
+
+    def settings(self) -> Settings:
+        """Return settings with which this client is asked."""
+        variables = "\n".join(f"{name}\t{value}" for name, value in self.rows.items())
+        lines = (self.account, variables, "#binlogs", self.binlogs, "#probes")
+        told = "".join(f"{line}\n" for line in lines if line) if self.account else ""
+        source = (
+            f"import sys\nsys.stdin.read()\nsys.stdout.write({told!r})\nsys.stderr.write({self.errors!r})\n"
+        )
+        program(self.lab.root / "mariadb", source + ("sys.exit(1)\n" if self.errors else ""))
+        return replace(self.lab.settings, data_dir=self.lab.server)
 
 
 @contextmanager

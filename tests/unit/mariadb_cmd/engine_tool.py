@@ -1,7 +1,7 @@
 """Behaves like mariadb-backup, on a "server" that is a folder beside this file, so that tests need no database.
 
     server/       the data directory, and server/.lsn the log sequence number
-    moments/X.py  code that runs at the moment X: begin, copied, end (backup) or prepare, prepared
+    moments/X.py  code that runs at the moment X: begin, copied (backup), prepare, end
     calls         one JSON list of arguments a line
 
 As with the real tool, preparing changes the target and consumes the incremental, and a second use of a consumed
@@ -17,6 +17,7 @@ from pathlib import Path
 HERE = Path(sys.argv[0]).parent
 SERVER = HERE / "server"
 OPTIONS = dict(word.partition("=")[::2] for word in sys.argv[1:])
+TARGET = Path(OPTIONS.get("--target-dir", ""))
 
 
 def say(message, thread="00"):
@@ -32,7 +33,7 @@ def fail(message):
 def moment(name):
     code = HERE / "moments" / f"{name}.py"
     if code.exists():
-        exec(code.read_text(), globals())  # noqa: S102
+        exec(code.read_text(), globals())
 
 
 def checkpoints(folder):
@@ -89,7 +90,6 @@ def prepare(target):
                 path.unlink()
         to_lsn = newer_lsn
     write_checkpoints(target, "log-applied", 0, to_lsn)
-    moment("prepared")
 
 
 def apply(increment, target):
@@ -97,7 +97,7 @@ def apply(increment, target):
     for path in sorted(increment.rglob("*")):
         name = str(path.relative_to(increment))
         if path.is_dir():
-            (target / name).mkdir(exist_ok=True)
+            (target / name).mkdir(mode=0o700, exist_ok=True)
         elif path.suffix == ".delta":
             kept.add(name.removesuffix(".delta"))
             shutil.move(path, target / name.removesuffix(".delta"))
@@ -115,8 +115,8 @@ with (HERE / "calls").open("a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + "\n")
 os.umask(0o027)
 if "--backup" in OPTIONS:
-    backup(Path(OPTIONS["--target-dir"]))
-    moment("end")
+    backup(TARGET)
 else:
-    prepare(Path(OPTIONS["--target-dir"]))
+    prepare(TARGET)
+moment("end")
 say("completed OK!")

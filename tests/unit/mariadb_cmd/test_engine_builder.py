@@ -40,7 +40,9 @@ def test_incremental_backup_names_its_base() -> None:
 
 def prepare(engine: str, links: int) -> list[list[str]]:
     """Return the words after the tool and its option file, for a chain of so many links."""
-    commands = prepare_argvs(ENGINES[engine], Path("/bin/tool"), Path("/restore/data"), INCREMENTS[: links - 1])
+    commands = prepare_argvs(
+        ENGINES[engine], Path("/bin/tool"), Path("/restore/data"), INCREMENTS[: links - 1]
+    )
     for command in commands:
         assert command[:2] == ["/bin/tool", "--defaults-file=/restore/data/backup-my.cnf"]
     return [command[2:] for command in commands]
@@ -115,7 +117,10 @@ def test_what_differs_between_the_vendors() -> None:
     mariadb, mysql = ENGINES["mariadb"], ENGINES["mysql"]
     assert mariadb.programs == ("mariadb-backup", "mariabackup")
     assert mysql.programs == ("xtrabackup",)
-    assert mariadb.metadata_prefixes == ("mariadb_backup_", "xtrabackup_")  # The new name first, then the old.
+    assert mariadb.metadata_prefixes == (
+        "mariadb_backup_",
+        "xtrabackup_",
+    )  # The new name first, then the old.
     assert mysql.metadata_prefixes == ("xtrabackup_",)
     assert mariadb.grants == ("RELOAD", "PROCESS", "LOCK TABLES", "BINLOG MONITOR")
     assert mysql.grants == ("BACKUP_ADMIN", "PROCESS", "RELOAD", "LOCK TABLES", "REPLICATION CLIENT")

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from engine_lab import CHECKOUT, program, shell, wait_until
 
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.builder import ENGINES, Binlog
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
 from dbcalm_mariadb_cmd.jobs import open_lock
-from engine_lab import CHECKOUT, program, shell, wait_until
 
 MARIADB, MYSQL = ENGINES["mariadb"], ENGINES["mysql"]
 OK = "[00] 2026-11-23 03:00:00 completed OK!"
@@ -73,7 +73,11 @@ def test_all_else_is_failure(run: Callable[..., list[str]], script: str, code: i
 
 
 def test_the_cause_is_the_line_of_the_error_without_its_time(run: Callable[..., list[str]]) -> None:
-    lines = ("[00] 2026-11-23 03:00:00 Connecting", "2026-11-23  3:00:00 0 [ERROR] InnoDB: cannot   read", "bye")
+    lines = (
+        "[00] 2026-11-23 03:00:00 Connecting",
+        "2026-11-23  3:00:00 0 [ERROR] InnoDB: cannot   read",
+        "bye",
+    )
     with pytest.raises(JobFailed, match=r"failed with exit code 1: \[ERROR\] InnoDB: cannot read$"):
         run("\n".join(map(say, lines)) + "\nexit 1")
 
@@ -109,7 +113,10 @@ def test_it_gets_nothing_of_ours_but_the_lock(
 
 
 def test_it_dies_with_whoever_runs_it(tmp_path: Path) -> None:
-    sleeper = shell(tmp_path / "tool", f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 60")
+    sleeper = shell(
+        tmp_path / "tool",
+        f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 60",
+    )
     source = (
         "import sys; from pathlib import Path; from dbcalm_mariadb_cmd.adapter import tool\n"
         f"tool.run([{str(sleeper)!r}], tool.Output(Path({str(tmp_path / 'log')!r})), print, 1)"
@@ -230,7 +237,9 @@ CHECKPOINTS = "backup_type = {}\nfrom_lsn = {}\nto_lsn = {}\nlast_lsn = 0\nrecov
 NAMES = ["xtrabackup_", "mariadb_backup_"]
 
 
-def made(folder: Path, kind: str = "full-backuped", lsns: tuple[int, int] = (0, 900), prefix: str = NAMES[0]) -> Path:
+def made(
+    folder: Path, kind: str = "full-backuped", lsns: tuple[int, int] = (0, 900), prefix: str = NAMES[0]
+) -> Path:
     """Write the metadata of a finished backup."""
     (folder / f"{prefix}checkpoints").write_text(CHECKPOINTS.format(kind, *lsns))
     (folder / f"{prefix}info").write_text("uuid = 1\n")
@@ -293,7 +302,12 @@ def test_a_whole_backup_may_end_where_it_begins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "lsns", "base_lsn", "words"),
     [
-        ("incremental", (500, 900), 400, "of type incremental from LSN 500 where incremental from LSN 400 was asked"),
+        (
+            "incremental",
+            (500, 900),
+            400,
+            "of type incremental from LSN 500 where incremental from LSN 400 was asked",
+        ),
         ("incremental", (400, 900), None, "where full-backuped from LSN 0 was asked"),
         ("full-backuped", (0, 900), 400, "of type full-backuped from LSN 0"),
         ("full-backuped", (1, 900), None, "from LSN 1"),

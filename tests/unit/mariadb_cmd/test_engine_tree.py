@@ -10,19 +10,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from engine_lab import CHECKOUT, contents
 
 from dbcalm_mariadb_cmd.adapter.linux import birth_time, die_with_parent, rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.tree import (
     copy_tree,
     file_state,
     remove_tree,
+    set_modes,
     size_of,
     sync_folder,
     walk,
 )
-from engine_lab import CHECKOUT, contents
 
-ODD_NAMES = ["a b", "é", "new\nline", "-rf", "$(id)", "'\"", ".hidden", "#sql-1", "t@0020x", "x" * 255, b"\xff".decode("utf-8", "surrogateescape")]  # fmt: skip
+ODD_NAMES = [
+    "a b",
+    "é",
+    "new\nline",
+    "-rf",
+    "$(id)",
+    "'\"",
+    ".hidden",
+    "#sql-1",
+    "t@0020x",
+    "x" * 255,
+    "\udcff",
+]
 
 
 @pytest.fixture
@@ -49,11 +62,19 @@ def ignore(_count: int) -> None:
 class TestWalk:
     def test_lists_files_and_folders_with_each_folder_before_what_is_in_it(self, tree: Path) -> None:
         names = [name for name, _ in walk(tree)]
-        assert set(names) == {"empty/", "empty/deeper/", "shop/", "ibdata1", *(f"shop/{name}" for name in ODD_NAMES)}
+        assert set(names) == {
+            "empty/",
+            "empty/deeper/",
+            "shop/",
+            "ibdata1",
+            *(f"shop/{name}" for name in ODD_NAMES),
+        }
         assert names.index("shop/") < min(names.index(f"shop/{name}") for name in ODD_NAMES)
         assert dict(walk(tree))["ibdata1"].st_size == 100_000
 
-    @pytest.mark.parametrize("kind", ["link to a file", "link to a folder", "dangling link", "fifo", "socket"])
+    @pytest.mark.parametrize(
+        "kind", ["link to a file", "link to a folder", "dangling link", "fifo", "socket"]
+    )
     def test_refuses_what_is_neither_file_nor_folder(self, tree: Path, kind: str) -> None:
         odd = tree / "shop/odd"
         if kind == "fifo":
@@ -61,7 +82,9 @@ class TestWalk:
         elif kind == "socket":
             os.mknod(odd, 0o140600)
         else:
-            odd.symlink_to({"link to a file": tree / "ibdata1", "link to a folder": "/etc"}.get(kind, "/none"))
+            odd.symlink_to(
+                {"link to a file": tree / "ibdata1", "link to a folder": "/etc"}.get(kind, "/none")
+            )
         with pytest.raises(OSError, match="shop/odd is neither a file nor a folder"):
             list(walk(tree))
 
@@ -115,6 +138,7 @@ class TestCopy:
     def test_is_the_same_with_the_servers_modes(self, tree: Path, tmp_path: Path) -> None:
         counted: list[int] = []
         copy_tree(tree, tmp_path / "copy", checksums(tree), counted.append)
+        set_modes(tmp_path / "copy")
         assert contents(tmp_path / "copy") == contents(tree)
         assert sum(counted) == size_of(tree)
         for name, status in walk(tmp_path / "copy"):
@@ -138,7 +162,12 @@ class TestCopy:
         whole = path.read_bytes()
         flipped = bytes([whole[50_000] ^ 1])
         path.write_bytes(
-            {"flip": whole[:50_000] + flipped + whole[50_001:], "cut": whole[:-1], "grow": whole + b"\0", "other": b""}[damage]
+            {
+                "flip": whole[:50_000] + flipped + whole[50_001:],
+                "cut": whole[:-1],
+                "grow": whole + b"\0",
+                "other": b"",
+            }[damage]
         )
         with pytest.raises(ValueError, match="the checksum of .*/ibdata1 differs"):
             copy_tree(tree, tmp_path / "copy", expected, ignore)
@@ -193,14 +222,9 @@ class TestRemove:
             remove_tree(tmp_path / "link")
         assert (tree / "ibdata1").exists()
 
-    @pytest.mark.parametrize("kind", ["another device", "the same device, bound"])
-    def test_does_not_leave_its_device(
-        self, tree: Path, tmp_path: Path, mount: Callable[[Path, int], Path], kind: str
-    ) -> None:
+    def test_does_not_leave_its_device(self, tree: Path, mount: Callable[[Path, int], Path]) -> None:
         inside = mount(tree / "zz", 64)
         (inside / "precious").write_text("kept")
-        if kind != "another device":
-            pytest.skip("a bind mount of one device looks like a folder of it")
         with pytest.raises(OSError, match="zz lies on another device"):
             remove_tree(tree)
         assert (inside / "precious").read_text() == "kept"

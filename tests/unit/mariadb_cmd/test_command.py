@@ -1,0 +1,232 @@
+"""The mysql service's commands: which values each field takes, by name, and which it refuses."""
+
+from typing import Any
+
+import pytest
+
+from dbcalm_cmd.wire import Command, InvalidCommand
+from dbcalm_mariadb_cmd.command import (
+    Check,
+    DeleteBackup,
+    FullBackup,
+    IncrementalBackup,
+    JobProgress,
+    ListBackups,
+    ReadEvents,
+    RestoreBackup,
+    valid_id,
+)
+
+JOB = "0123456789abcdef" * 2
+GOOD: list[tuple[type[Command], dict[str, Any]]] = [
+    (FullBackup, {"job_id": JOB, "id": "monday", "schedule_id": 3}),
+    (
+        IncrementalBackup,
+        {"job_id": JOB, "id": "tuesday", "from_backup_id": "monday", "or_full": True, "schedule_id": 3},
+    ),
+    (RestoreBackup, {"job_id": JOB, "id": "monday", "target": "folder"}),
+    (DeleteBackup, {"id": "monday"}),
+    (ReadEvents, {"journal": "", "offset": 0, "wait": 0.5}),
+    (ListBackups, {"after": "monday"}),
+    (JobProgress, {"job_id": JOB}),
+    (Check, {}),
+]
+FIELDS = [(command, args, field) for command, args in GOOD for field in args]
+
+GOOD_IDS = [
+    "a", "0", "a-b", "a--b", "2026-11-23-03-00-00", "2026-11-23-03-00-00-2", "x" * 64, "0" * 64, "restore", "works",
+    "trash-1",
+]  # fmt: skip
+BAD_IDS = [
+    "", " ", "-", "-a", "a-", "--", "a b", " a", "a ", "a\n", "\na", "a\0", "a\t", ".", "..", ".a", "a.", "a.b", "...",
+    "/", "a/b", "/etc", "../a", "a/..", "a/../b", "./a", "\\", "a\\b", "..\\a", "~", "~root", "$HOME", "${a}", "`id`",
+    "$(id)", "a;b", "a|b", "a&b", "a>b", "a*", "a?", "[a]", "{a}", "a'b", 'a"b', "a%b", "%2e%2e", "a%00", "a=b",
+    "--help", "a:b", "a@b", "a+b", "a,b", "A", "Monday", "MONDAY", "a_b", "_", "é", "ä-b", "a\u0301", "\u0663",
+    "\uff11", "\u00b2", "\u017f", "\u212a", "\u202ea", "a\u200b", "a\ufeff", "日本", "\ud800", "\U0001f600", "a\u2028",
+    "x" * 65, "x" * 300, "x" * 100_000, "restores", "trash", "work", ".work", ".trash",
+]  # fmt: skip
+NO_IDS = [None, True, False, 0, 1, 1.5, [], ["a"], {}, {"a": 1}, b"a", 10**300]
+
+
+@pytest.mark.parametrize(("command", "args"), GOOD, ids=lambda value: getattr(value, "wire_name", ""))
+def test_a_good_request_becomes_its_command(command: type[Command], args: dict[str, Any]) -> None:
+    assert vars(command.from_args(args)) == args
+
+
+def test_commands_are_named_on_the_wire_as_in_the_code() -> None:
+    assert [command.wire_name for command, _ in GOOD] == [
+        "full_backup",
+        "incremental_backup",
+        "restore_backup",
+        "delete_backup",
+        "read_events",
+        "list_backups",
+        "job_progress",
+        "check",
+    ]
+
+
+def test_what_may_be_none_may_be_none() -> None:
+    FullBackup(JOB, None, None)
+    IncrementalBackup(JOB, None, "monday", False, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "field"), FIELDS, ids=lambda value: getattr(value, "wire_name", None)
+)
+def test_no_argument_may_be_missing(command: type[Command], args: dict[str, Any], field: str) -> None:
+    lacking = {name: value for name, value in args.items() if name != field}
+    with pytest.raises(InvalidCommand, match=f"^argument {field} is missing$"):
+        command.from_args(lacking)
+
+
+@pytest.mark.parametrize(("command", "args"), GOOD, ids=lambda value: getattr(value, "wire_name", ""))
+def test_no_argument_may_be_added(command: type[Command], args: dict[str, Any]) -> None:
+    for name in ("path", "wire_name", "self", "__class__", "", "\ud800", "zzz"):
+        with pytest.raises(InvalidCommand, match=f"^unknown argument .*; {command.wire_name} takes "):
+            command.from_args({**args, name: 1})
+
+
+@pytest.mark.parametrize("args", [None, [], "x", 5, True])
+def test_arguments_are_an_object(args: object) -> None:
+    for command, _ in GOOD:
+        with pytest.raises(InvalidCommand, match="^args must be an object$"):
+            command.from_args(args)
+
+
+def refuses(command: type[Command], args: dict[str, Any], field: str, values: list[Any]) -> None:
+    """Fail unless the command refuses each of these values in this field, and says which field it is."""
+    for value in values:
+        with pytest.raises(InvalidCommand, match=f"^{field} must be "):
+            command.from_args({**args, field: value})
+
+
+def takes(command: type[Command], args: dict[str, Any], field: str, values: list[Any]) -> None:
+    """Fail unless the command takes each of these values in this field."""
+    for value in values:
+        assert getattr(command.from_args({**args, field: value}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "field"),
+    [case for case in FIELDS if case[2] in ("id", "from_backup_id", "after")],
+    ids=lambda value: getattr(value, "wire_name", None),
+)
+def test_an_id_is_a_plain_word_in_every_command(
+    command: type[Command], args: dict[str, Any], field: str
+) -> None:
+    takes(command, args, field, GOOD_IDS)
+    may_be_none = (command, field) in {(FullBackup, "id"), (IncrementalBackup, "id")}
+    may_be_empty = (command, field) == (ListBackups, "after")
+    wrong = [value for value in BAD_IDS if not (may_be_empty and value == "")]
+    refuses(
+        command, args, field, [*wrong, *(value for value in NO_IDS if not (may_be_none and value is None))]
+    )
+
+
+def test_valid_id_says_the_same_as_the_commands() -> None:
+    assert all(map(valid_id, GOOD_IDS))
+    assert not any(map(valid_id, BAD_IDS + NO_IDS))
+
+
+def test_the_refusal_of_an_id_says_what_is_allowed_and_does_not_repeat_it() -> None:
+    reason = "id must be 1 to 64 of a-z, 0-9 and -, neither first nor last a -, and no reserved name"
+    with pytest.raises(InvalidCommand) as caught:
+        DeleteBackup("../" * 100)
+    assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "field"),
+    [case for case in FIELDS if case[2] == "job_id"],
+    ids=lambda value: getattr(value, "wire_name", None),
+)
+def test_a_job_id_is_32_hexadecimal_digits(command: type[Command], args: dict[str, Any], field: str) -> None:
+    takes(command, args, field, ["0" * 32, "f" * 32, JOB])
+    wrong = [
+        "",
+        JOB[:-1],
+        JOB + "0",
+        JOB.upper(),
+        JOB[:-1] + "g",
+        JOB[:-1] + "\n",
+        JOB + "\n",
+        "-" * 32,
+        "\u0663" * 32,
+    ]
+    refuses(command, args, field, [*wrong, None, True, 0, 10**31, 1.5, [JOB], {JOB: 1}])
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "field"),
+    [case for case in FIELDS if case[2] == "schedule_id"],
+    ids=lambda value: getattr(value, "wire_name", None),
+)
+def test_a_schedule_is_a_positive_integer(command: type[Command], args: dict[str, Any], field: str) -> None:
+    takes(command, args, field, [1, 2**63 - 1, None])
+    refuses(
+        command, args, field, [0, -1, 2**63, 10**5000, True, False, 1.0, 3.9, "3", "3\n", "\u0663", [], {}]
+    )
+
+
+def test_or_full_is_true_or_false() -> None:
+    args = dict(GOOD[1][1])
+    takes(IncrementalBackup, args, "or_full", [True, False])
+    refuses(IncrementalBackup, args, "or_full", [0, 1, None, "true", "", 1.0, [], {}])
+
+
+def test_a_target_is_one_of_two_words() -> None:
+    args = dict(GOOD[2][1])
+    takes(RestoreBackup, args, "target", ["database", "folder"])
+    refuses(
+        RestoreBackup,
+        args,
+        "target",
+        ["", "Folder", "folder ", "folder\n", "/tmp", "..", None, True, 0, ["folder"], {}],
+    )
+
+
+def test_the_journal_is_a_short_text() -> None:
+    args = dict(GOOD[4][1])
+    takes(ReadEvents, args, "journal", ["", "x", "x" * 64, "../../etc", "\ud800"])  # Compared, never opened.
+    refuses(ReadEvents, args, "journal", ["x" * 65, "x" * 100_000, None, True, 0, 1.5, [], {}])
+
+
+def test_an_offset_is_an_integer_from_0() -> None:
+    args = dict(GOOD[4][1])
+    takes(ReadEvents, args, "offset", [0, 1, 2**63 - 1])
+    refuses(ReadEvents, args, "offset", [-1, 2**63, 10**5000, True, False, 0.0, 1.5, "0", None, [], {}])
+
+
+def test_a_wait_is_a_number_of_seconds_up_to_25() -> None:
+    args = dict(GOOD[4][1])
+    takes(ReadEvents, args, "wait", [0, 0.0, 1, 24.999, 25])
+    refuses(
+        ReadEvents,
+        args,
+        "wait",
+        [
+            -0.001,
+            25.001,
+            26,
+            10**5000,
+            -(10**5000),
+            float("nan"),
+            float("inf"),
+            True,
+            False,
+            "1",
+            None,
+            [],
+            {},
+        ],
+    )
+
+
+def test_commands_are_values_that_cannot_be_changed() -> None:
+    for command, args in GOOD:
+        made = command.from_args(args)
+        assert made == command.from_args(args)
+        for name in args:
+            with pytest.raises(AttributeError):
+                setattr(made, name, 1)

@@ -1,0 +1,337 @@
+"""``config.yml``: its keys, their defaults, and one line that names file, key and what is allowed for what is wrong."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dbcalm_mariadb_cmd.config_keys import KEYS, ConfigError, load
+from dbcalm_mariadb_cmd.settings import Settings
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class All:
+    """A program that reads every key."""
+
+    db_type: str
+    backup_dir: Path
+    data_dir: Path
+    backup_bin: Path | None
+    client_bin: Path | None
+    backup_credentials_file: Path
+    restore_dir: Path | None
+    job_dir: Path
+    api_host: str
+    api_port: int
+    ssl_cert: Path
+    ssl_key: Path
+    log_file: Path | None
+    log_level: str
+    jwt_secret_key: str
+    jwt_secret_key_file: Path
+    jwt_algorithm: str
+    cors_origins: tuple[str, ...]
+    database_file: Path
+    cmd_socket: Path
+    mariadb_cmd_socket: Path
+    dbcalm_user: str
+
+
+@dataclass(frozen=True)
+class Little:
+    """A program that reads two keys."""
+
+    api_port: int
+    backup_dir: Path
+
+
+Write = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write ``config.yml`` and return its path."""
+
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "config.yml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every user may enter."""
+    path = Path(tempfile.mkdtemp(prefix="dbcalm-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def mistakes(path: Path, settings: type[Any] = All) -> list[str]:
+    """Return the mistakes that loading this file reports; fail if the message is not one line that names the file."""
+    with pytest.raises(ConfigError) as caught:
+        load(settings, path)
+    assert str(caught.value) == f"{path}: " + "; ".join(caught.value.mistakes)
+    assert "\n" not in str(caught.value)
+    return caught.value.mistakes
+
+
+def test_every_key_is_known_here() -> None:
+    assert {field.name for field in fields(All)} == set(KEYS)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "{}\n"])
+def test_an_empty_file_gives_the_documented_defaults(write: Write, text: str) -> None:
+    assert load(All, write(text)) == All(
+        db_type="mariadb",
+        backup_dir=Path("/var/backups/dbcalm"),
+        data_dir=Path("/var/lib/mysql"),
+        backup_bin=None,
+        client_bin=None,
+        backup_credentials_file=Path("/etc/dbcalm/credentials.cnf"),
+        restore_dir=None,
+        job_dir=Path("/var/lib/dbcalm-mariadb-cmd"),
+        api_host="0.0.0.0",
+        api_port=8335,
+        ssl_cert=Path("/etc/dbcalm/ssl/fullchain-cert.pem"),
+        ssl_key=Path("/etc/dbcalm/ssl/private-key.pem"),
+        log_file=None,
+        log_level="info",
+        jwt_secret_key="",
+        jwt_secret_key_file=Path("/etc/dbcalm/jwt.key"),
+        jwt_algorithm="HS256",
+        cors_origins=(),
+        database_file=Path("/var/lib/dbcalm/db.sqlite3"),
+        cmd_socket=Path("/var/run/dbcalm/cmd.sock"),
+        mariadb_cmd_socket=Path("/var/run/dbcalm/mariadb-cmd.sock"),
+        dbcalm_user="dbcalm",
+    )
+
+
+def test_the_default_is_shown_as_it_would_stand_in_the_file(write: Write) -> None:
+    for name, key in KEYS.items():
+        default = load(All, write(""))
+        written = write(f"{name}: {key.default!r}\n")
+        assert getattr(load(All, written), name) == getattr(default, name)
+
+
+GOOD: dict[str, list[tuple[str, object]]] = {
+    "db_type": [("mysql", "mysql"), ("'mariadb'", "mariadb")],
+    "api_host": [("127.0.0.1", "127.0.0.1"), ("'::1'", "::1"), ("db-1.example.org", "db-1.example.org")],
+    "api_port": [("1", 1), ("65535", 65535)],
+    "log_level": [("debug", "debug"), ("error", "error")],
+    "jwt_secret_key": [("''", ""), ("x" * 32, "x" * 32), ("'" + "é " * 20 + "'", "é " * 20)],
+    "jwt_algorithm": [("HS384", "HS384"), ("HS512", "HS512")],
+    "cors_origins": [
+        ("[]", ()),
+        ("['*']", ("*",)),
+        (
+            "[https://ui.example.org, 'http://localhost:3000']",
+            ("https://ui.example.org", "http://localhost:3000"),
+        ),
+    ],
+    "dbcalm_user": [("root", "root"), ("_a-b_9", "_a-b_9")],
+}
+_NO_PATH = [
+    "relative",
+    "./a",
+    "~/a",
+    "5",
+    "true",
+    "[/a]",
+    "{a: /b}",
+    '"/a\\nb"',
+    '"/a\\0b"',
+    "2026-01-01",
+    "1.5",
+]
+BAD: dict[str, list[str]] = {
+    "db_type": ["postgres", "MariaDB", "''", "", "5", "true", "[mariadb]", "{a: b}"],
+    "api_host": ["''", "'a b'", "http://a", "'a/b'", "5", "true", "[a]", '"a\\n"', "é", ""],
+    "api_port": ["0", "65536", "-1", "'8335'", "8335.0", "true", "[8335]", "", "1e3", "0x1_0000", "٣"],
+    "log_level": ["INFO", "trace", "5", "true", "''", ""],
+    "jwt_secret_key": ["short", "x" * 31, "5" * 40, "true", "[a]", f'"{"x" * 40}\\n"', ""],
+    "jwt_algorithm": ["none", "None", "RS256", "hs256", "HS256 HS384", "[HS256]", "''", ""],
+    "cors_origins": ["'*'", "https://a", "{a: b}", "[a]", "['https://a/path']", "['https://a,https://b']",
+                     "[5]", "['https://a b']", "[['*']]", "['']", "[null]", "['**']", '["https://a\\n"]',
+                     "['ftp://a']", "", "5"],
+    "dbcalm_user": ["''", "Root", "0", "5", "'a b'", "a:b", '"a\\n"', "é", "a" * 33, "[a]", "true", ""],
+}  # fmt: skip
+for _name, _key in KEYS.items():
+    if _key.allowed.startswith("an absolute path"):
+        GOOD[_name] = [("/a/b c", Path("/a/b c")), ("'/'", Path("/"))]
+        BAD[_name] = list(_NO_PATH)
+        if "or empty" in _key.allowed:
+            GOOD[_name] += [("''", None), ("", None)]
+        else:
+            BAD[_name] += ["''", ""]
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_takes_what_it_is_for(write: Write, name: str) -> None:
+    for text, value in GOOD[name]:
+        assert getattr(load(All, write(f"{name}: {text}\n")), name) == value
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_refuses_all_else_and_says_what_is_allowed(write: Write, name: str) -> None:
+    for text in BAD[name]:
+        assert mistakes(write(f"{name}: {text}\n")) == [f"{name} must be {KEYS[name].allowed}"], text
+
+
+def test_an_unknown_key_is_named_with_those_that_exist(write: Write) -> None:
+    known = ", ".join(KEYS)
+    for name in ("backupdir", "Backup_dir", "5", "true", "null", "''", "é"):
+        (mistake,) = mistakes(write(f"{name}: /a\n"))
+        assert mistake.startswith("unknown key ")
+        assert mistake.endswith(f"; known keys: {known}")
+
+
+def test_all_mistakes_are_told_together_in_one_line(write: Write) -> None:
+    path = write("api_port: 0\nbackup_dir: here\nnothing: 1\nlog_level: loud\ndb_type: mysql\nmore: 2\n")
+    told = mistakes(path)
+    assert len(told) == 5
+    for beginning in (
+        "api_port must",
+        "backup_dir must",
+        "log_level must",
+        "unknown key 'nothing'",
+        "unknown key 'more'",
+    ):
+        assert any(mistake.startswith(beginning) for mistake in told)
+
+
+def test_a_program_gets_its_keys_only_and_a_mistake_in_another_s_key_still_counts(write: Write) -> None:
+    assert load(Little, write("api_port: 99\nlog_level: debug\n")) == Little(99, Path("/var/backups/dbcalm"))
+    assert mistakes(write("log_level: loud\n"), Little) == ["log_level must be debug, info, warning or error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("api_port: 1\napi_port: 2\n", 2),
+        ("api_port: 1\nlog_level: info\n'api_port': 1\n", 3),
+        ("{api_port: 1, api_port: 1}\n", 1),
+    ],
+)
+def test_a_key_that_stands_twice_is_named_with_its_line(write: Write, text: str, line: int) -> None:
+    assert mistakes(write(text)) == [f"is not valid YAML: line {line}: key 'api_port' stands twice"]
+
+
+@pytest.mark.parametrize(
+    "text", ["- api_port: 1\n", "api_port\n", "5\n", "true\n", "[]\n", "'x'\n", "2026-01-01\n"]
+)
+def test_what_is_no_mapping_is_refused(write: Write, text: str) -> None:
+    assert mistakes(write(text)) == ["must be a mapping of keys to values"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_port: [\n",
+        "api_port: 1\n  log_level: info\n",
+        "\tapi_port: 1\n",
+        "api_port: 'x\n",
+        "a: b: c\n",
+        "*x\n",
+        "a: &x [*x\n",
+        "api_port: !!python/object/apply:os.system [id]\n",
+        "api_port: !!python/name:os.system\n",
+        "!!python/object:object {}\n",
+        "api_port: !secret 1\n",
+        "? [a]\n: 1\n",
+        "? {a: 1}\n: 1\n",
+        "a: 1\n---\nb: 2\n",
+        "api_port: \x01\n",
+        b"api_port: \xff\n",
+        b"\x00\n",
+        "backup_dir: 2026-99-99\n",
+        "api_port: !!int x\n",
+        "api_port: !!float x\n",
+        "api_port: " + "9" * 5000 + "\n",
+        "[" * 3000 + "\n",
+    ],
+    ids=lambda text: ascii(text[:30]),
+)
+def test_what_is_no_yaml_is_refused_in_one_line_and_nothing_is_run(write: Write, text: str | bytes) -> None:
+    (mistake,) = mistakes(write(text))
+    assert mistake.startswith("is not valid YAML: ")
+    assert len(mistake) > len("is not valid YAML: ")
+
+
+def test_a_missing_file_is_named_with_the_way_to_name_another(tmp_path: Path) -> None:
+    assert mistakes(tmp_path / "none.yml") == ["the file does not exist; DBCALM_CONFIG names another one"]
+
+
+def test_a_folder_in_its_place_cannot_be_read(tmp_path: Path) -> None:
+    assert mistakes(tmp_path) == ["cannot be read: Is a directory"]
+
+
+def test_a_path_through_a_file_cannot_be_read(write: Write) -> None:
+    assert mistakes(write("") / "config.yml") == ["cannot be read: Not a directory"]
+
+
+def test_a_file_that_may_not_be_read_is_named(folder: Path) -> None:
+    path = folder / "config.yml"
+    path.write_text("")
+    path.chmod(0)
+    environment = {**os.environ, "DBCALM_CONFIG": str(path)}
+    python, options = sys.executable, {}
+    if os.getuid() == 0:
+        python, options = "/usr/bin/python3", {"user": 65534, "group": 65534, "extra_groups": []}
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}; from pathlib import Path\n"
+        "from dbcalm_mariadb_cmd.config_keys import ConfigError, load\n"
+        "from dbcalm_mariadb_cmd.settings import Settings\n"
+        "try: load(Settings, Path(sys.argv[1]))\n"
+        "except ConfigError as error: print(error)\n"
+    )
+    command = [python, "-c", program, str(path)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=10, cwd="/", **options
+    )
+    assert done.stdout == f"{path}: cannot be read: Permission denied\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "the file does not exist; DBCALM_CONFIG names another one"),
+        ("api_port: 0\nnothing: 1\n", "unknown key 'nothing'; known keys: "),
+        ("api_port: [\n", "is not valid YAML: "),
+        ("- 1\n", "must be a mapping of keys to values"),
+    ],
+)
+def test_a_wrong_file_stops_the_service_with_one_line(
+    tmp_path: Path, write: Write, text: str | None, reason: str
+) -> None:
+    path = tmp_path / "config.yml" if text is None else write(text)
+    environment = {**os.environ, "DBCALM_CONFIG": str(path)}
+    done = subprocess.run(
+        [sys.executable, CHECKOUT / "dbcalm-mariadb-cmd.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"dbcalm-mariadb-cmd: {path}: {reason}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_mysql_service_never_sees_the_keys_of_the_api() -> None:
+    names = {field.name for field in fields(Settings)}
+    assert not {name for name in names if name.startswith(("jwt", "ssl", "api"))}
+    assert "database_file" not in names
+    assert names <= set(KEYS)

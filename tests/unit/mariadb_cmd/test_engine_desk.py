@@ -1,0 +1,335 @@
+"""The commands as they are answered, from their check to the end of the job, on a server that only its client plays."""
+
+import json
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from engine_lab import CANNOT_CONNECT, Client, Lab, contents, wait_until
+
+from dbcalm_cmd.process import Answer
+from dbcalm_cmd.wire import Command
+from dbcalm_mariadb_cmd.command import (
+    Check,
+    DeleteBackup,
+    FullBackup,
+    IncrementalBackup,
+    JobProgress,
+    ListBackups,
+    ReadEvents,
+    RestoreBackup,
+)
+from dbcalm_mariadb_cmd.handlers import Desk
+from dbcalm_mariadb_cmd.manifest import MANIFEST, read_manifest
+from dbcalm_mariadb_cmd.preflight import Settings
+
+
+class Office:
+    """The service's answers without its socket. ``changes`` are to its settings."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.client = Client(lab)
+        shutil.rmtree(lab.data)
+        lab.server.rename(lab.data)  # The server works in the data directory, as it does on a host.
+        lab.server.symlink_to(lab.data)
+        self.client.rows["datadir"] = str(lab.data)
+        self.desk = Desk(self.settings())
+
+    def settings(self) -> Settings:
+        """Let the client answer as it is set now; return the service's settings."""
+        lsn = self.lab.data / ".lsn"
+        self.client.rows["Innodb_lsn_current"] = lsn.read_text() if lsn.exists() else "0"
+        self.client.settings()
+        return self.lab.settings
+
+    def ask(self, command: Command) -> Answer:
+        """Return the answer to a command."""
+        self.settings()
+        handlers = self.desk.handlers()
+        return handlers[type(command)](command)
+
+    def full(self, backup_id: str | None = None) -> Answer:
+        """Make a full backup to its end."""
+        return self.done(FullBackup(uuid.uuid4().hex, backup_id, None))
+
+    def incremental(self, base: str, backup_id: str | None = None, *, or_full: bool = False) -> Answer:
+        """Make an incremental backup to its end."""
+        return self.done(IncrementalBackup(uuid.uuid4().hex, backup_id, base, or_full, 3))
+
+    def done(self, command: FullBackup | IncrementalBackup | RestoreBackup) -> Answer:
+        """Give a job and wait for its success; return the answer it was accepted with, or refused."""
+        answer = self.ask(command)
+        if answer["code"] == 202:
+            end = self.lab.end_of(command.job_id)
+            assert end["status"] == "success", end
+        return answer
+
+    def wipe(self) -> None:
+        """Stop the server and empty its data directory."""
+        self.client.account, self.client.errors = "", CANNOT_CONNECT
+        shutil.rmtree(self.lab.data)
+        self.lab.data.mkdir()
+
+    def start(self) -> None:
+        """Start the server on what was restored."""
+        self.client.account, self.client.errors = "#account\tbackup@localhost\tNULL", ""
+        (self.lab.data / ".lsn").write_text("9000")
+
+
+@pytest.fixture
+def office(lab: Lab) -> Office:
+    return Office(lab)
+
+
+class TestBackups:
+    def test_a_full_backup(self, lab: Lab, office: Office) -> None:
+        answer = office.full("monday")
+        assert {name: value for name, value in answer.items() if name != "job_id"} == {
+            "code": 202,
+            "status": "accepted",
+            "id": "monday",
+            "type": "full",
+            "from_backup_id": None,
+            "note": None,
+        }
+        made = read_manifest(lab.backups / "monday")
+        assert made.server.data_dir == str(lab.data)
+        assert (made.seq, made.schedule_id, made.tool_version) == (1, None, "10.11.19")
+
+    def test_two_in_one_second_get_two_names(self, lab: Lab, office: Office) -> None:
+        names = [str(office.full()["id"]) for _ in range(4)]
+        assert len(set(names)) == 4
+        assert all((lab.backups / name).is_dir() for name in names)
+
+    @pytest.mark.parametrize("taken_by", ["backup", "folder", "file", "dangling link"])
+    def test_a_name_that_is_taken(self, lab: Lab, office: Office, taken_by: str) -> None:
+        path = lab.backups / "monday"
+        if taken_by == "backup":
+            office.full("monday")
+        elif taken_by == "folder":
+            path.mkdir()
+        else:
+            path.write_text("") if taken_by == "file" else path.symlink_to("/none")
+        answer = office.ask(FullBackup(uuid.uuid4().hex, "monday", None))
+        assert (answer["code"], answer["status"]) == (409, "the id monday is taken")
+
+    def test_an_incremental_stays_one(self, lab: Lab, office: Office) -> None:
+        office.full("monday")
+        lab.fill({"shop/orders.ibd": "4"})
+        answer = office.incremental("monday", "tuesday")
+        assert (answer["type"], answer["from_backup_id"], answer["note"]) == ("incremental", "monday", None)
+        first, second = (read_manifest(lab.backups / name) for name in ("monday", "tuesday"))
+        assert first.timeline == second.timeline
+        assert (second.seq, second.schedule_id) == (2, 3)
+
+    def test_a_restore_into_the_data_directory_opens_a_new_timeline(self, lab: Lab, office: Office) -> None:
+        office.full("monday")
+        office.wipe()
+        office.done(RestoreBackup(uuid.uuid4().hex, "monday", "database"))
+        office.start()
+        answer = office.incremental("monday", "tuesday")
+        why = "a full backup is made instead: a backup was restored into the data directory after monday was made"
+        assert (answer["type"], answer["from_backup_id"], answer["note"]) == ("full", None, why)
+        lab.fill({"shop/orders.ibd": "4"})
+        assert office.incremental("tuesday", "wednesday")["type"] == "incremental"
+        made = {name: read_manifest(lab.backups / name) for name in ("monday", "tuesday", "wednesday")}
+        assert made["tuesday"].note == why
+        assert made["monday"].timeline != made["tuesday"].timeline == made["wednesday"].timeline
+        assert [made[name].seq for name in made] == [1, 3, 4]
+
+    def test_a_restore_into_a_folder_does_not(self, lab: Lab, office: Office) -> None:
+        office.full("monday")
+        office.done(RestoreBackup(uuid.uuid4().hex, "monday", "folder"))
+        assert office.incremental("monday")["type"] == "incremental"
+
+    @pytest.mark.parametrize("named", [True, False])
+    @pytest.mark.parametrize(
+        ("damage", "code", "why"),
+        [
+            ("gone", 404, "unknown backup monday"),
+            ("changed", 409, "backup monday is damaged: ibdata1 is missing"),
+        ],
+    )
+    def test_a_base_that_cannot_be_built_on(
+        self, lab: Lab, office: Office, damage: str, code: int, why: str, named: bool
+    ) -> None:
+        office.full("monday")
+        shutil.rmtree(lab.backups / "monday") if damage == "gone" else (
+            lab.backups / "monday/ibdata1"
+        ).unlink()
+        answer = office.incremental("monday", or_full=not named)
+        if named:
+            assert (answer["code"], answer["status"]) == (code, why)
+        else:
+            assert (answer["code"], answer["type"]) == (202, "full")
+            assert answer["note"] == f"a full backup is made instead: {why}"
+
+    def test_a_full_disk_is_told_before(self, lab: Lab, office: Office) -> None:
+        with (lab.data / "huge.ibd").open("wb") as file:
+            file.truncate(1 << 43)
+        answer = office.ask(FullBackup(uuid.uuid4().hex, None, None))
+        assert answer["code"] == 507
+        assert str(answer["status"]).startswith("disk full: the backup needs about 8,79")
+
+    def test_a_server_that_is_down(self, office: Office) -> None:
+        office.client.account, office.client.errors = "", CANNOT_CONNECT
+        answer = office.ask(FullBackup(uuid.uuid4().hex, None, None))
+        assert answer == {"code": 503, "status": "server is not running"}
+
+
+class TestRestores:
+    def test_to_a_folder(self, lab: Lab, office: Office) -> None:
+        office.full("monday")
+        answers = [office.done(RestoreBackup(uuid.uuid4().hex, "monday", "folder")) for _ in range(2)]
+        first, second = (Path(str(answer["target_path"])) for answer in answers)
+        assert answers[0]["chain"] == ["monday"]
+        assert first != second
+        assert first.parent == lab.restores
+        assert contents(first) == contents(second)
+        assert first.name == answers[0]["restore_id"]
+
+    def test_of_what_is_not_there(self, office: Office) -> None:
+        answer = office.ask(RestoreBackup(uuid.uuid4().hex, "nope", "folder"))
+        assert answer == {"code": 404, "status": "unknown backup nope"}
+
+    def test_to_a_running_server(self, office: Office) -> None:
+        office.full("monday")
+        answer = office.ask(RestoreBackup(uuid.uuid4().hex, "monday", "database"))
+        assert answer == {"code": 503, "status": "server is not stopped"}
+
+
+class TestDeletions:
+    def chain(self, lab: Lab, office: Office) -> None:
+        office.full("monday")
+        lab.fill({"shop/orders.ibd": "4"})
+        office.incremental("monday", "tuesday")
+        office.incremental("monday", "wednesday")
+
+    def test_go_from_the_leaf_to_the_root(self, lab: Lab, office: Office) -> None:
+        self.chain(lab, office)
+        answer = office.ask(DeleteBackup("monday"))
+        assert answer == {
+            "code": 409,
+            "status": "backups depend on monday: tuesday, wednesday",
+            "dependents": ["tuesday", "wednesday"],
+        }
+        assert office.full("other")["code"] == 202
+        for name in ("tuesday", "wednesday", "monday"):
+            assert office.ask(DeleteBackup(name)) == {"code": 200, "status": "ok"}
+            assert not (lab.backups / name).exists()
+        wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")
+        deleted = [event["backup_id"] for event in self.events(office) if event["event"] == "deleted"]
+        assert deleted == ["tuesday", "wednesday", "monday"]
+
+    def events(self, office: Office) -> list[dict[str, str]]:
+        events = office.ask(ReadEvents("", 0, 0))["events"]
+        assert isinstance(events, list)
+        return events
+
+    @pytest.mark.parametrize("kind", ["empty", "full of files"])
+    def test_leave_what_is_not_ours(self, lab: Lab, office: Office, kind: str) -> None:
+        (lab.backups / "theirs").mkdir()
+        if kind != "empty":
+            (lab.backups / "theirs/thesis.txt").write_text("precious")
+        before = contents(lab.backups)
+        answer = office.ask(DeleteBackup("theirs"))
+        assert (answer["code"], "not a backup that DBCalm made" in str(answer["status"])) == (409, True)
+        assert contents(lab.backups) == before
+
+    def test_of_what_is_gone_are_told_all_the_same(self, lab: Lab, office: Office) -> None:
+        """The catalogue may know a backup whose folder somebody has removed."""
+        assert office.ask(DeleteBackup("gone")) == {"code": 200, "status": "ok"}
+        assert self.events(office)[-1]["backup_id"] == "gone"
+
+
+def test_backups_are_listed_some_at_a_time(lab: Lab, office: Office) -> None:
+    office.full("b000")
+    facts = json.loads((lab.backups / "b000" / MANIFEST).read_text())
+    for number in range(1, 250):
+        name = f"b{number:03}"
+        (lab.backups / name).mkdir()
+        (lab.backups / name / MANIFEST).write_text(json.dumps({**facts, "id": name}))
+    found: list[str] = []
+    more, pages = True, 0
+    while more:
+        answer = office.ask(ListBackups(found[-1] if found else ""))
+        assert isinstance(answer["backups"], list)
+        found += [backup["id"] for backup in answer["backups"]]
+        more, pages = bool(answer["more"]), pages + 1
+    assert found == [f"b{number:03}" for number in range(250)]
+    assert pages == 2
+
+
+class TestEvents:
+    def test_are_read_from_an_offset_on(self, office: Office) -> None:
+        first = office.ask(ReadEvents("", 0, 0))
+        office.ask(DeleteBackup("a"))
+        second = office.ask(ReadEvents(str(first["journal"]), int(str(first["offset"])), 0))
+        assert [event["event"] for event in second["events"]] == ["deleted"]  # type: ignore[attr-defined]
+        third = office.ask(ReadEvents(str(first["journal"]), int(str(second["offset"])), 0))
+        assert (third["events"], third["offset"], third["more"]) == ([], second["offset"], False)
+
+    def test_of_another_journal_are_read_from_the_beginning(self, office: Office) -> None:
+        office.ask(DeleteBackup("a"))
+        answer = office.ask(ReadEvents("another", 100, 0))
+        assert [event["event"] for event in answer["events"]] == ["journal", "deleted"]  # type: ignore[attr-defined]
+
+    def test_are_waited_for(self, office: Office) -> None:
+        seen = office.ask(ReadEvents("", 0, 0))
+        began = time.monotonic()
+        answer = office.ask(ReadEvents(str(seen["journal"]), int(str(seen["offset"])), 0.1))
+        assert answer["events"] == []
+        assert 0.1 <= time.monotonic() - began < 2
+        office.desk.stopping.set()
+        began = time.monotonic()
+        office.ask(ReadEvents(str(seen["journal"]), int(str(seen["offset"])), 25))
+        assert time.monotonic() - began < 2
+
+
+def test_progress_is_told(office: Office) -> None:
+    answer = office.full("monday")
+    progress = office.ask(JobProgress(str(answer["job_id"])))
+    assert (progress["code"], progress["phase"]) == (200, "syncing")
+    assert office.ask(JobProgress("0" * 32))["code"] == 404
+
+
+def test_the_check_says_what_a_backup_would(lab: Lab, office: Office) -> None:
+    assert office.ask(Check())["checks"] == [
+        {"name": "backup", "ok": True, "message": f"{lab.tool} 10.11.19, server 10.11.19"}
+    ]
+    lab.credentials.unlink()
+    checks = office.ask(Check())["checks"]
+    assert isinstance(checks, list)
+    assert checks[0]["ok"] is False
+    assert str(checks[0]["message"]).startswith("credentials file not found")
+
+
+class TestStart:
+    def test_removes_what_no_job_works_in_any_more(self, lab: Lab, office: Office) -> None:
+        for half_made in (
+            lab.backups / ".work" / ("0" * 32),
+            lab.restores / ".monday-restored-2026-11-23-03-00-00",
+        ):
+            half_made.mkdir()
+            (half_made / "ibdata1").write_text("half")
+        Desk(office.settings())
+        assert not list((lab.backups / ".work").iterdir())
+        assert not list(lab.restores.iterdir())
+
+    def test_leaves_what_somebody_else_keeps_where_restores_go(self, lab: Lab, office: Office) -> None:
+        (lab.restores / ".snapshots").mkdir()
+        (lab.restores / ".snapshots/precious").write_text("kept")
+        (lab.restores / ".profile").write_text("kept")
+        (lab.restores / ".a-restored-file").write_text("kept")
+        before = contents(lab.restores)
+        Desk(office.settings())
+        assert contents(lab.restores) == before
+
+    def test_empties_the_trash(self, lab: Lab, office: Office) -> None:
+        shutil.copytree(lab.data, lab.backups / ".trash/monday.1")
+        Desk(office.settings())
+        wait_until(lambda: not os.listdir(lab.backups / ".trash"), "the trash")

@@ -1,0 +1,110 @@
+"""What each service loads, how large the root service is, and the traps of the repository's layout."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).parents[2]
+MOST_LINES_OF_ROOT = 700
+"""All that root runs of ours, docstrings and comments included, so that one sitting is enough to read it."""
+
+RUNNER_VOCABULARY = {"dbcalm_cmd", "dbcalm_cmd.process", "dbcalm_cmd.wire"}
+
+
+def loaded_by(module: str, *folders: Path) -> set[str]:
+    """Return the modules that an isolated interpreter has loaded after importing this one, those of the standard
+    library left out. It sees no installed package but what lies in the given folders."""
+    path = [str(folder) for folder in (CHECKOUT, *folders)]
+    program = f"import sys; sys.path += {path}; import {module}; print(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", program]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    names = set(done.stdout.split()) - {"__main__"}
+    assert module in names
+    return {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
+
+
+def package_of(name: str) -> str:
+    """Return the top package of a module; what PyYAML's compiled half brings counts as yaml."""
+    package = name.partition(".")[0]
+    return "yaml" if package == "_yaml" or "cython" in package else package
+
+
+def test_the_root_service_loads_the_standard_library_and_itself_only() -> None:
+    assert {package_of(name) for name in loaded_by("dbcalm_cmd.service")} == {"dbcalm_cmd"}
+
+
+def test_the_root_service_cannot_start_a_program_or_speak_to_a_network() -> None:
+    program = (
+        f"import sys; sys.path.append({str(CHECKOUT)!r}); import dbcalm_cmd.service; print(*sys.modules)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program]
+    modules = set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    assert not modules & {
+        "subprocess",
+        "multiprocessing",
+        "asyncio",
+        "ssl",
+        "http",
+        "pickle",
+        "ctypes",
+        "sqlite3",
+    }
+
+
+def test_the_runner_needs_no_yaml_and_little_of_the_root_package() -> None:
+    loaded = loaded_by("dbcalm_mariadb_cmd.runner")
+    assert {package_of(name) for name in loaded} == {"dbcalm_cmd", "dbcalm_mariadb_cmd"}
+    assert {name for name in loaded if package_of(name) == "dbcalm_cmd"} == RUNNER_VOCABULARY
+
+
+def test_the_mysql_service_loads_two_packages_of_ours_and_yaml() -> None:
+    installed = Path(yaml.__file__).parents[1]
+    loaded = loaded_by("dbcalm_mariadb_cmd.service", installed)
+    assert {package_of(name) for name in loaded} == {"dbcalm_cmd", "dbcalm_mariadb_cmd", "yaml"}
+
+
+@pytest.mark.parametrize("module", ["dbcalm_cmd_client", "dbcalm_mariadb_cmd_client"])
+def test_a_client_brings_no_service_into_its_caller(module: str) -> None:
+    loaded = loaded_by(module)
+    assert not [name for name in loaded if name.endswith((".service", ".process", ".handlers", ".adapter"))]
+    assert "yaml" not in loaded
+
+
+@pytest.mark.parametrize("module", ["dbcalm_cmd.service", "dbcalm_mariadb_cmd.service"])
+def test_no_service_loads_a_database_a_framework_or_the_api(module: str) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, check=True, capture_output=True, text=True
+    )
+    modules = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not modules & {
+        "dbcalm",
+        "fastapi",
+        "starlette",
+        "pydantic",
+        "uvicorn",
+        "sqlite3",
+        "sqlalchemy",
+        "jose",
+    }
+
+
+def test_the_root_package_stays_small_enough_to_be_read_at_one_sitting() -> None:
+    files = list((CHECKOUT / "dbcalm_cmd").rglob("*.py"))
+    assert len(files) >= 6
+    lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
+    assert lines <= MOST_LINES_OF_ROOT
+
+
+def test_the_folder_packaging_is_no_package() -> None:
+    # As a package it would stand before PyPI's packaging, which pytest and others import.
+    assert not (CHECKOUT / "packaging" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("launcher", ["dbcalm.py", "dbcalm-cmd.py", "dbcalm-mariadb-cmd.py"])
+def test_launchers_hold_nothing_but_a_call(launcher: str) -> None:
+    lines = [line for line in (CHECKOUT / launcher).read_text(encoding="utf-8").splitlines() if line]
+    assert len(lines) <= 3
