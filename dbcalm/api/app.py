@@ -52,7 +52,7 @@ def create_app(
     for resource in resources:
         for endpoint in resource.endpoints:
             _add(app, endpoint)
-    add_pages(app, [resource.tag for resource in resources])
+    add_pages(app, resources)
     return app
 
 

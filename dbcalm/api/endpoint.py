@@ -36,6 +36,7 @@ class Operation:
     refusals: Sequence[type[DBCalmError]] = ()
     request_examples: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     request_schema: Mapping[str, object] | None = None
+    parameter_examples: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 class Pool:

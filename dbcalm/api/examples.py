@@ -44,6 +44,7 @@ BACKUP = {
     "retention_value": None,
     "retention_unit": None,
     "note": None,
+    "timeline": "8c52b0a1f6de",
 }
 
 RESTORE_REQUESTS = {
@@ -62,6 +63,7 @@ RESTORE_STARTED = {
     "note": None,
     "target": "database",
     "target_path": "/var/lib/mysql",
+    "restore_id": "2026-01-31-03-00-00-restored-2026-01-31-09-00-00",
     "chain": ["2026-01-31-03-00-00"],
 }
 RESTORE = {
@@ -73,6 +75,7 @@ RESTORE = {
     "backup_id": "2026-01-31-03-00-00",
     "backup_timestamp": "2026-01-31T03:00:00.102938Z",
     "process_id": 42,
+    "status": "success",
 }
 
 PROCESS = {
@@ -112,17 +115,42 @@ CLIENT_REQUESTS = {
 CLIENT_CHANGES = {"rename": {"summary": "Another label", "value": {"label": "monitoring, second site"}}}
 NEW_CLIENT = {**CLIENT, "secret": "kV8m1QeYdW4rT7uI0oP3aS6dF9gH2jK5lZ8xC1vB4nM"}
 
-QUERIES = {
-    "recent": {"summary": "Since a time", "value": "start_time|gte|2026-01-31T00:00"},
-    "several": {
-        "summary": "Of three processes, and since a time",
-        "value": "process_id|in|1,2,3,start_time|gte|2026-01-01T00:00",
+
+def _example(summary: str, value: str) -> dict[str, str]:
+    return {"summary": summary, "value": value}
+
+
+_TIMES = {
+    "query": {
+        "recent": _example("Since a time", "start_time|gte|2026-01-31T00:00"),
+        "unended": _example("Without an end", "end_time|isnull"),
     },
-    "running": {"summary": "Without an end", "value": "end_time|isnull"},
+    "order": {
+        "oldest": _example("The oldest first", "start_time|asc"),
+        "several": _example("By two fields", "end_time|desc,id|asc"),
+    },
 }
-ORDERS = {
-    "oldest": {"summary": "The oldest first", "value": "start_time|asc"},
-    "two": {"summary": "By two fields", "value": "start_time|desc,id|asc"},
+BACKUP_LISTS = {
+    **_TIMES,
+    "query": {
+        **_TIMES["query"],
+        "chain": _example("What builds directly on a backup", "from_backup_id|before-upgrade"),
+        "several": _example(
+            "Of three processes, and since a time", "process_id|in|1,2,3,start_time|gte|2026-01-01"
+        ),
+    },
+}
+RESTORE_LISTS = {
+    **_TIMES,
+    "query": {**_TIMES["query"], "database": _example("Into the data directory", "target|database")},
+}
+PROCESS_LISTS = {
+    **_TIMES,
+    "query": {**_TIMES["query"], "failed": _example("Backups that failed", "type|backup,status|failed")},
+}
+CLIENT_LISTS = {
+    "query": {"label": _example("By label", "label|monitoring")},
+    "order": {"label": _example("By label", "label|asc")},
 }
 
 REFUSALS = {

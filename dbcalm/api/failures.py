@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from dbcalm import errors
 from dbcalm.logger import log
@@ -102,5 +103,19 @@ def invalid(request: Request, found: Sequence[Mapping[str, Any]]) -> JSONRespons
 async def http_failure(request: Request, error: Exception) -> JSONResponse:
     """Answer to what the framework refuses: unknown addresses, methods, too large bodies."""
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # The framework's word for a body that is not even text.
+        return invalid(request, [{"loc": ("body",), "msg": "not JSON in UTF-8", "type": "json_invalid"}])
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     sentence = _SENTENCES.get(error.status_code, error.detail)
-    return failure(request.method, request.url.path, error.status_code, sentence, error.headers)
+    return failure(request.method, request.url.path, error.status_code, sentence, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods that this address takes; the framework would name those of one route only."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.path_regex.match(request.url.path):
+            found |= route.methods or set()
+    return sorted(found)

@@ -1,7 +1,7 @@
 """The API's description, made from the routes as they were declared, and the page that shows it."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from dbcalm import errors
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import PUBLIC, Endpoint
+from dbcalm.api.endpoint import PUBLIC, Endpoint, Routes
 from dbcalm.api.failures import STATUS
 from dbcalm.domain.scopes import SCOPES, WILDCARDS
 
@@ -109,14 +109,19 @@ def extra(endpoint: Endpoint) -> dict[str, Any]:
     return found
 
 
-def describe(app: FastAPI, tags: Iterable[Mapping[str, str]]) -> dict[str, Any]:
+def describe(app: FastAPI, resources: Sequence[Routes]) -> dict[str, Any]:
     """Return the API's whole description."""
+    examples_of = {
+        (endpoint.method, endpoint.path): endpoint.operation.parameter_examples
+        for resource in resources
+        for endpoint in resource.endpoints
+    }
     described = get_openapi(
         title=app.title,
         version=app.version,
         description=_DESCRIPTION,
         routes=app.routes,
-        tags=[dict(tag) for tag in tags],
+        tags=[resource.tag for resource in resources],
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     components = described.setdefault("components", {})
@@ -138,6 +143,12 @@ def describe(app: FastAPI, tags: Iterable[Mapping[str, str]]) -> dict[str, Any]:
             "description": "A token that you have",
         },
     }
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            shown = examples_of.get((method.upper(), path), {})
+            for parameter in operation.get("parameters", ()):
+                if found := shown.get(parameter["name"]):
+                    parameter["examples"] = found
     # The framework documents its own 422 wherever there is a parameter; ours stands where it can happen.
     for path in described["paths"].values():
         for operation in path.values():
@@ -148,13 +159,13 @@ def describe(app: FastAPI, tags: Iterable[Mapping[str, str]]) -> dict[str, Any]:
     return described
 
 
-def add_pages(app: FastAPI, tags: Iterable[Mapping[str, str]]) -> None:
+def add_pages(app: FastAPI, resources: Sequence[Routes]) -> None:
     """Serve the description at ``/openapi.json`` and, with nothing from elsewhere, the page ``/docs``."""
     made: list[dict[str, Any]] = []
 
     def description() -> dict[str, Any]:
         if not made:
-            made.append(describe(app, tags))
+            made.append(describe(app, resources))
         return made[0]
 
     app.openapi = description  # type: ignore[method-assign]  # the documented way to replace it

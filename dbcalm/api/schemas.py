@@ -5,12 +5,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from dbcalm.domain.passwords import LONGEST_PASSWORD
+from dbcalm.domain.scopes import SCOPES, WILDCARDS
 
-_LARGEST_INTEGER = 2**63 - 1
+_LARGEST_INTEGER = 2**53 - 1  # The largest that JSON carries everywhere.
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Number = Annotated[int, Field(ge=1, le=_LARGEST_INTEGER)]
 Text = Annotated[str, StringConstraints(max_length=4096)]
+Label = Annotated[Text, Field(json_schema_extra={"minLength": 1, "maxLength": 128})]
+Scope = Annotated[Text, Field(json_schema_extra={"enum": [*WILDCARDS, *SCOPES]})]
 Status = Literal["running", "success", "failed"]
 
 
@@ -30,9 +33,15 @@ class SignIn(Body):
 
 
 class TokenRequest(Body):
-    """RFC 6749's request. A client's id and secret may stand in the Authorization header (Basic) instead."""
+    """RFC 6749's request. A client's id and secret may stand in the Authorization header (Basic) instead.
 
-    grant_type: Text | None = None
+    Nothing is required to read it: what is missing is refused in the words of the RFC."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["grant_type"]})
+
+    grant_type: Annotated[
+        Text | None, Field(json_schema_extra={"enum": ["authorization_code", "client_credentials"]})
+    ] = None
     code: Text | None = None
     client_id: Text | None = None
     client_secret: Text | None = None
@@ -45,7 +54,10 @@ class BackupRequest(Body):
     type: Literal["full", "incremental"]
     id: Annotated[
         Text | None,
-        Field(description="The backup's id, turned into kebab-case. Without it the time is its id."),
+        Field(
+            description="The backup's id, turned into kebab-case. Without it the time is its id.",
+            json_schema_extra={"pattern": "^[A-Za-z0-9]([A-Za-z0-9 _-]*[A-Za-z0-9])?$", "maxLength": 64},
+        ),
     ] = None
     from_backup_id: Annotated[
         Text | None, Field(description="What an incremental builds on. Without it the newest backup.")
@@ -59,14 +71,14 @@ class RestoreRequest(Body):
 
 
 class ClientRequest(Body):
-    label: Text
+    label: Label
     scopes: Annotated[
-        list[Text] | None, Field(description="What the client may do. Without it all that its creator may.")
+        list[Scope] | None, Field(description="What the client may do. Without it all that its creator may.")
     ] = None
 
 
 class ClientChange(Body):
-    label: Text
+    label: Label
 
 
 class Code(Answer):
@@ -106,6 +118,7 @@ class BackupStarted(Started):
 class RestoreStarted(Started):
     target: str
     target_path: str
+    restore_id: str
     chain: list[str]
 
 
@@ -132,6 +145,9 @@ class Backup(Answer):
     note: Annotated[
         str | None, Field(description="Why it is a full backup where an incremental was asked for.")
     ]
+    timeline: Annotated[
+        str, Field(description="The same for backups between which nobody put other data under the server.")
+    ]
 
 
 class Restore(Answer):
@@ -143,6 +159,7 @@ class Restore(Answer):
     backup_id: str
     backup_timestamp: Time | None
     process_id: int
+    status: Status
 
 
 class Process(Answer):

@@ -39,6 +39,7 @@ def backup(one: Backup) -> View:
         "retention_value": None,
         "retention_unit": None,
         "note": one.note,
+        "timeline": one.timeline,
     }
 
 

@@ -1,7 +1,8 @@
 """``dbcalm config``: what is wrong with the configuration, if anything."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import typer
 
@@ -22,6 +23,10 @@ def _group() -> None:
 @app.command()
 def check() -> None:
     """Say what is wrong with the configuration, and with the files that it names."""
+    from dbcalm.api.listener import (
+        tls_context,  # Other commands load no TLS; and here it is before ``become``.
+    )
+
     path = config.config_path(os.environ)
     print(f"file: {path}")
     try:
@@ -34,7 +39,7 @@ def check() -> None:
     else:
         for warning in config.warnings(settings):
             print(f"warning: {warning}")
-        problems = list(_problems(settings))
+        problems = list(_problems(settings, tls_context))
     for problem in problems:
         print(f"problem: {problem}")
     if problems:
@@ -43,14 +48,13 @@ def check() -> None:
     print("all is well")
 
 
-def _problems(settings: Settings) -> Iterator[str]:
+def _problems(settings: Settings, tls_context: Callable[[Path, Path], object]) -> Iterator[str]:
     """Give what would keep the server from starting."""
-    from dbcalm.api.listener import tls_context  # the command line loads HTTP only where it is needed
-
-    for need in (
+    needs: tuple[Callable[[], object], ...] = (
         lambda: config.signing_key(settings),
         lambda: tls_context(settings.ssl_cert, settings.ssl_key),
-    ):
+    )
+    for need in needs:
         try:
             need()
         except CannotStart as error:

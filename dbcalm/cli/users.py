@@ -7,6 +7,7 @@ import typer
 
 from dbcalm.cli.output import say, show
 from dbcalm.cli.start import caller, catalogue
+from dbcalm.domain import passwords
 from dbcalm.domain.users import Users
 from dbcalm.errors import InvalidField
 
@@ -21,6 +22,7 @@ PasswordStdin = Annotated[
 @app.command()
 def add(username: Username = None, password_stdin: PasswordStdin = False) -> None:
     """Add a user."""
+    passwords.load()
     users = Users(catalogue().users)
     name = users.require_free(_asked(username, password_stdin))
     users.add(caller().name, name, _password(password_stdin))
@@ -42,6 +44,7 @@ def list_users(
 @app.command("update-password")
 def update_password(username: Username = None, password_stdin: PasswordStdin = False) -> None:
     """Give a user a new password. Tokens of before end at once."""
+    passwords.load()
     users = Users(catalogue().users)
     name = users.require(_asked(username, password_stdin)).username
     users.update_password(caller().name, name, _password(password_stdin))

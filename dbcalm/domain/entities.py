@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Backup:
-    """A whole backup on disk. ``size`` is in bytes; ``seq`` counts up over all backups, whatever the clock did."""
+    """A whole backup on disk. ``size`` is in bytes; ``seq`` counts up over all backups, whatever the clock did;
+    ``timeline`` is the same for backups between which nobody put other data under the server."""
 
     id: str
     type: str
@@ -17,12 +18,13 @@ class Backup:
     process_id: int | None
     size: int
     note: str | None
+    timeline: str
     seq: int
 
 
 @dataclass(frozen=True)
 class Restore:
-    """A restore that was begun; its process tells how it ended."""
+    """A restore that was begun. ``status`` is that of its process, which tells more."""
 
     id: int
     start_time: str
@@ -32,6 +34,7 @@ class Restore:
     backup_id: str
     backup_timestamp: str | None
     process_id: int
+    status: str
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,12 @@ _NOBODY = "$bcrypt-sha256$v=2,t=2b,r=12$uJ2.sJKQd9EEmVp4FrE6/O$FLpY6D7xprpA8/iEf
 """A hash that no password here belongs to; comparing with it costs what comparing with a real one does."""
 
 
+def load() -> None:
+    """Load the password library now. Most commands need none, so it is not loaded with this module; a program that is
+    about to give up its right to read its own folder calls this first."""
+    _scheme().using(rounds=4).hash("")
+
+
 def hash_password(password: str) -> str:
     """Return what is kept of a password of whatever many bytes; raise InvalidField if it is none."""
     if not 1 <= len(password) <= LONGEST_PASSWORD or "\0" in password:
@@ -30,7 +36,7 @@ def verify_password(password: str, kept: str | None) -> bool:
 
 
 def _scheme() -> Any:
-    """Return the way passwords are hashed; imported late, because most commands need none."""
+    """Return the way passwords are hashed; see ``load``."""
     from passlib.hash import bcrypt_sha256
 
     return bcrypt_sha256

@@ -66,8 +66,7 @@ class Clients(Table[Client]):
 
     def secret_hash(self, key: str) -> str | None:
         """Return the hash of a client's secret."""
-        with self.database.read() as connection:
-            row = connection.execute("SELECT secret_hash FROM clients WHERE id = ?", (key,)).fetchone()
+        row = self.database.row("SELECT secret_hash FROM clients WHERE id = ?", key)
         return None if row is None else str(row[0])
 
 
@@ -118,8 +117,7 @@ class Users(Table[User]):
 
     def password_hash(self, key: str) -> str | None:
         """Return the hash of a user's password."""
-        with self.database.read() as connection:
-            row = connection.execute("SELECT password_hash FROM users WHERE username = ?", (key,)).fetchone()
+        row = self.database.row("SELECT password_hash FROM users WHERE username = ?", key)
         return None if row is None else str(row[0])
 
 

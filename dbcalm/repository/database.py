@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from dbcalm.errors import CatalogueDamaged, CatalogueError, NoSpace, Unavailable
 from dbcalm.logger import log
@@ -29,6 +30,12 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
+
+    def row(self, statement: str, *values: str | int) -> tuple[Any, ...] | None:
+        """Return the first row of one SELECT, which needs no transaction around it."""
+        with _explained():
+            found: tuple[Any, ...] | None = self._connection().execute(statement, values).fetchone()
+        return found
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

@@ -91,10 +91,6 @@ def _ended(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
         "output = :output, end_time = :at WHERE command_id = :job_id",
         {"reason": None, "return_code": None, "error": None, "output": None, **event},
     )
-    connection.execute(
-        "UPDATE restores SET end_time = :at WHERE process_id = (SELECT id FROM processes WHERE command_id = :job_id)",
-        event,
-    )
     if event["status"] == "success" and (facts := event.get("backup")):
         _add_backup(connection, cast("Mapping[str, object]", facts))
 
@@ -107,9 +103,9 @@ def _add_backup(connection: sqlite3.Connection, facts: Mapping[str, object]) -> 
     """Add the backup of a manifest unless it is known; return how many rows that made."""
     return connection.execute(
         "INSERT INTO backups "
-        "(id, seq, type, from_backup_id, schedule_id, process_id, start_time, end_time, size, note) "
+        "(id, seq, type, from_backup_id, schedule_id, process_id, start_time, end_time, size, note, timeline) "
         "VALUES (:id, :seq, :type, :from_backup_id, :schedule_id, "
-        "(SELECT id FROM processes WHERE command_id = :job_id), :start_time, :end_time, :size, :note) "
+        "(SELECT id FROM processes WHERE command_id = :job_id), :start_time, :end_time, :size, :note, :timeline) "
         "ON CONFLICT (id) DO NOTHING",
         {"schedule_id": None, "note": None, "job_id": None, **facts},
     ).rowcount

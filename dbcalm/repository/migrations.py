@@ -28,11 +28,12 @@ def _first(connection: sqlite3.Connection) -> None:
             number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL,
             type TEXT NOT NULL CHECK (type IN ('full', 'incremental')), from_backup_id TEXT, schedule_id INTEGER,
             process_id INTEGER REFERENCES processes (id), start_time TEXT NOT NULL, end_time TEXT,
-            size INTEGER NOT NULL, note TEXT)""",
+            size INTEGER NOT NULL, note TEXT, timeline TEXT NOT NULL)""",
         """CREATE TABLE restores (
             id INTEGER PRIMARY KEY AUTOINCREMENT, process_id INTEGER NOT NULL UNIQUE REFERENCES processes (id),
             target TEXT NOT NULL, target_path TEXT NOT NULL, backup_id TEXT NOT NULL, backup_timestamp TEXT,
-            start_time TEXT NOT NULL, end_time TEXT)""",
+            start_time TEXT NOT NULL, end_time TEXT,
+            status TEXT NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'success', 'failed')))""",
         """CREATE TABLE users (
             id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL UNIQUE, password_hash TEXT NOT NULL,
             generation INTEGER NOT NULL DEFAULT 1, created_at TEXT NOT NULL)""",
@@ -46,6 +47,8 @@ def _first(connection: sqlite3.Connection) -> None:
         "INSERT INTO cursor VALUES ('', 0)",
         "CREATE TABLE table_state (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, version INTEGER NOT NULL)",
         "CREATE INDEX backups_seq ON backups (seq)",
+        """CREATE TRIGGER restores_follow AFTER UPDATE OF status ON processes BEGIN
+            UPDATE restores SET status = NEW.status, end_time = NEW.end_time WHERE process_id = NEW.id; END""",
     ):
         connection.execute(statement)
     for table, columns, last in (

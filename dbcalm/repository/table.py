@@ -58,10 +58,7 @@ class Table(Generic[T]):
 
     def first(self, clause: str, *values: Value) -> T | None:
         """Return the first row that this SQL clause gives."""
-        with self.database.read() as connection:
-            row = connection.execute(
-                f"SELECT {self.columns} FROM {self.name} {clause} LIMIT 1", values
-            ).fetchone()
+        row = self.database.row(f"SELECT {self.columns} FROM {self.name} {clause} LIMIT 1", *values)
         return None if row is None else self._make(*row)
 
     def delete(self, key: str) -> bool:

@@ -28,7 +28,12 @@ CREATE = Operation(
     refusals=(NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
     request_examples=examples.BACKUP_REQUESTS,
 )
-LIST = Operation(schemas.Backups, examples.listed(examples.BACKUP), refusals=(InvalidQuery, InvalidRequest))
+LIST = Operation(
+    schemas.Backups,
+    examples.listed(examples.BACKUP),
+    refusals=(InvalidQuery, InvalidRequest),
+    parameter_examples=examples.BACKUP_LISTS,
+)
 GET = Operation(schemas.Backup, examples.BACKUP, refusals=(NotFound,))
 DELETE = Operation(None, status=204, refusals=(NotFound, Conflict, ServiceFailed, Unavailable))
 

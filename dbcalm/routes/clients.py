@@ -13,7 +13,12 @@ routes = Routes("clients", "Programs that may use the API.")
 
 READ, WRITE = "clients:read", "clients:write"
 
-LIST = Operation(schemas.Clients, examples.listed(examples.CLIENT), refusals=(InvalidQuery, InvalidRequest))
+LIST = Operation(
+    schemas.Clients,
+    examples.listed(examples.CLIENT),
+    refusals=(InvalidQuery, InvalidRequest),
+    parameter_examples=examples.CLIENT_LISTS,
+)
 CREATE = Operation(
     schemas.NewClient,
     examples.NEW_CLIENT,

@@ -14,7 +14,10 @@ routes = Routes("processes", "What jobs were run, and how they stand.")
 READ = "processes:read"
 
 LIST = Operation(
-    schemas.Processes, examples.listed(examples.PROCESS), refusals=(InvalidQuery, InvalidRequest)
+    schemas.Processes,
+    examples.listed(examples.PROCESS),
+    refusals=(InvalidQuery, InvalidRequest),
+    parameter_examples=examples.PROCESS_LISTS,
 )
 STATUS = Operation(schemas.ProcessStatus, examples.STATUS, refusals=(NotFound,))
 

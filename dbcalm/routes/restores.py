@@ -26,7 +26,12 @@ CREATE = Operation(
     refusals=(NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
     request_examples=examples.RESTORE_REQUESTS,
 )
-LIST = Operation(schemas.Restores, examples.listed(examples.RESTORE), refusals=(InvalidQuery, InvalidRequest))
+LIST = Operation(
+    schemas.Restores,
+    examples.listed(examples.RESTORE),
+    refusals=(InvalidQuery, InvalidRequest),
+    parameter_examples=examples.RESTORE_LISTS,
+)
 
 
 @routes("POST", "/restore", scope="restores:write", operation=CREATE)

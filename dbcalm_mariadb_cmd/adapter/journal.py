@@ -52,6 +52,8 @@ class Journal:
         with self._path.open("rb") as file:
             file.seek(offset if offset <= os.fstat(file.fileno()).st_size else 0)
             chunk = file.read(_READ_BYTES)
+            if b"\n" not in chunk:
+                chunk += file.readline()  # One long event, such as a restore of a chain of a thousand links.
             start = file.tell() - len(chunk)
         whole = chunk.rfind(b"\n") + 1
         return [event for line in chunk[:whole].splitlines() if (event := _decoded(line))], start + whole

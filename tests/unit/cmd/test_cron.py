@@ -282,6 +282,7 @@ def test_the_command_itself_holds_schedules_only(schedules: tuple[Any, ...]) -> 
         ("dbcalm", ""),
         ("dbcalm", "/usr/bin/dbcalm; id"),
         ("dbcalm", "/usr/bin/dbcalm\n* * * * * root id"),
+        ("dbcalm", "/a backup full --schedule-id 1\n* * * * * root /id"),
         ("dbcalm", "/usr/bin/dbcalm %"),
         ("dbcalm", "/usr/bin/$(id)"),
     ],

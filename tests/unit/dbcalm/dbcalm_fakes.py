@@ -37,6 +37,7 @@ def manifest(id: str, seq: int, **more: Any) -> dict[str, Any]:
         "job_id": None,
         "schedule_id": None,
         "note": None,
+        "timeline": "one",
         "start_time": utc_now(),
         "end_time": utc_now(),
         "size": 1000,
@@ -75,6 +76,8 @@ class FakeMysqlService:
         facts = {"restore_id": f"r-{job_id[:4]}", "target": target, "target_path": "/var/lib/mysql"}
 
         def work() -> Answer:
+            if id not in self.on_disk:
+                return Answer(404, f"unknown backup {id}", {})
             restore = {**facts, "backup_id": id, "backup_timestamp": self.on_disk[id]["start_time"]}
             self._accept(job_id, "restore", id, restore=restore)
             return Answer(202, "accepted", {"job_id": job_id, "id": id, "chain": [id], **facts})

@@ -59,7 +59,7 @@ def test_unknown_addresses_and_methods_are_errors_like_others(api: TestClient) -
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
         assert isinstance(answer.json()["detail"], str)
     answer = api.put("/backups", json={})
-    assert answer.status_code == 405
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
     assert isinstance(answer.json()["detail"], str)
 
 
@@ -238,6 +238,16 @@ def test_the_documented_statuses_are_those_of_the_contract(description: dict[str
         "DELETE /clients/{id}": {"204", "404", "503"},
         "GET /health": {"200"},
     }
+
+
+def test_the_examples_of_lists_can_be_asked_for(api: TestClient, description: dict[str, Any]) -> None:
+    shown = 0
+    for path, operations in description["paths"].items():
+        for parameter in operations.get("get", {}).get("parameters", []):
+            for example in parameter.get("examples", {}).values():
+                shown += 1
+                assert api.get(path, params={parameter["name"]: example["value"]}).status_code == 200, example
+    assert shown > 12
 
 
 def test_examples_fit_the_schemas_that_they_stand_beside() -> None:

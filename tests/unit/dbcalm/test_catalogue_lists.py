@@ -135,7 +135,9 @@ def test_a_list_finds_what_a_plain_loop_finds(filled: Catalogue) -> None:
         found = filled.backups.list(query)
         wanted = expected(rows, query)
         start = (query.page - 1) * query.per_page
-        assert [row.id for row in found.items] == [row.id for row in wanted[start : start + query.per_page]], seed
+        assert [row.id for row in found.items] == [
+            row.id for row in wanted[start : start + query.per_page]
+        ], seed
         assert found.total == len(wanted), seed
 
 

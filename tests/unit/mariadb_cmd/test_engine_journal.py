@@ -116,6 +116,16 @@ def test_reading_goes_page_by_page_and_misses_nothing(path: Path) -> None:
     assert offset == journal.size()
 
 
+def test_an_event_longer_than_a_page_does_not_stop_the_reader(path: Path) -> None:
+    journal = Journal(path)
+    journal.append("note", number=1, text="x" * 1_200_000)
+    journal.append("note", number=2)
+    assert numbers(journal) == [1, 2]
+    with path.open("ab") as file:
+        file.write(b"x" * 600_000)
+    assert numbers(journal) == [1, 2]
+
+
 def test_an_offset_beyond_the_end_begins_anew(path: Path) -> None:
     journal = Journal(path)
     journal.append("note", number=1)

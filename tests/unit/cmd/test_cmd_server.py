@@ -268,7 +268,7 @@ def test_two_hundred_parallel_commands_are_all_answered_each_with_its_own(echo: 
 
 
 def test_ten_thousand_commands_are_all_answered_and_leave_nothing_behind(
-    root_service: Start, folder: Path, record_property: Callable[[str, object], None]
+    root_service: Start, folder: Path
 ) -> None:
     # The cron file lies in memory where there is such a folder: the disk's fsync is not what is measured.
     cron = Path("/dev/shm" if Path("/dev/shm").is_dir() else folder) / f"{folder.name}-cron"
@@ -288,10 +288,7 @@ def test_ten_thousand_commands_are_all_answered_and_leave_nothing_behind(
 
     try:
         threads, descriptors, memory = call(1_000)
-        began = time.monotonic()
         threads_after, descriptors_after, memory_after = call(9_000)
-        record_property("ms_per_command", (time.monotonic() - began) / 9)
-        record_property("rss_kb", memory_after)
     finally:
         cron.unlink()
     assert (threads_after, descriptors_after) == (threads, descriptors)
