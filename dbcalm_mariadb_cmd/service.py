@@ -21,7 +21,7 @@ def main() -> int:
     if sys.argv[1:2] == ["run"]:  # The frozen program is its own runner.
         return runner.main(Path(sys.argv[2]), int(sys.argv[3]))
     try:
-        settings = load(Settings, Path(os.environ.get("DBCALM_CONFIG", DEFAULT_CONFIG)))
+        settings = load(Settings, Path(os.environ.get("DBCALM_CONFIG") or DEFAULT_CONFIG))
         uids = allowed_uids(settings.dbcalm_user)
         desk = Desk(settings)
         listener = listening_socket(settings.mariadb_cmd_socket, settings.dbcalm_user)

@@ -1,5 +1,6 @@
 """The journal under what happens to files: torn lines, many writers, killed writers, a full disk."""
 
+import fcntl
 import json
 import os
 import random
@@ -150,6 +151,19 @@ def test_many_processes_append_at_once(path: Path) -> None:
     assert [event["event"] for event in events].count("journal") == 1
     for writer in range(4):
         assert [event["number"] for event in events if event.get("writer") == str(writer)] == list(range(50))
+
+
+def test_a_writer_waits_for_another(path: Path) -> None:
+    """Without that, undoing an append for which there was no room could cut off somebody else's."""
+    journal = Journal(path)
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with appender(path, "them", 1) as writer:
+            time.sleep(0.3)
+            assert writer.poll() is None
+            assert numbers(journal) == []
+            fcntl.flock(file, fcntl.LOCK_UN)
+    assert numbers(journal) == [0]
 
 
 def test_a_killed_writer_leaves_whole_lines(path: Path) -> None:
