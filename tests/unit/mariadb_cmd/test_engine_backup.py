@@ -60,7 +60,8 @@ def test_the_command_is_the_builders_with_the_base_by_its_name(lab: Lab) -> None
 
 def test_checksums_are_of_what_lies_there_in_the_end(lab: Lab) -> None:
     """The tool may write to a file again after it has said that it is done with it."""
-    lab.at("copied", "(TARGET / 'ibdata1').write_text('rewritten'); (TARGET / 'late').write_text('new')")
+    code = "__import__('time').sleep(0.2); (TARGET / 'ibdata1').write_text('rewritten'); (TARGET / 'late').touch()"
+    lab.at("copied", code)
     made = lab.back_up("full")
     files = read_files(lab.backups / "full", made)
     for name in ("ibdata1", "late", "mysql/user.ibd"):

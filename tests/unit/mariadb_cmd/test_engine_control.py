@@ -65,7 +65,7 @@ def settled(lab: Lab, control: JobControl, job: Job) -> Event:
 
 class TestAccept:
     def test_a_job_is_done_and_told_in_order(self, lab: Lab, control: JobControl) -> None:
-        lab.at("begin", "(HERE / 'runner').write_text(str(os.getppid()))")
+        lab.at("begin", "(HERE / 'runner').write_text(f'{os.getppid()} {os.getsid(0)}')")
         job = lab.backup_job("full")
         assert lab.accept(control, job) == lab.plan(job).answer
         end = settled(lab, control, job)
@@ -76,7 +76,7 @@ class TestAccept:
             f"{lab.tool} --defaults-file={lab.credentials} --defaults-group-suffix=-dbcalm --backup "
             f"--target-dir={lab.backups}/x --log-copy-interval=100"
         )
-        assert started["pid"] == int((lab.root / "runner").read_text())
+        assert (lab.root / "runner").read_text() == f"{started['pid']} {started['pid']}"  # In a session of its own.
         assert (end["status"], end["reason"], end["return_code"], end["error"]) == ("success", None, 0, None)
         assert end["backup"] == json.loads(json.dumps(read_manifest(lab.backups / "full").facts()))
         assert str(end["output"]).endswith("completed OK!\n")
@@ -181,9 +181,15 @@ class TestOneAtATime:
     def test_one_job_asked_for_by_many_at_once_is_done_once(self, lab: Lab, control: JobControl) -> None:
         job = lab.backup_job("full")
         answers: list[Answer] = []
-        threads = [
-            threading.Thread(target=lambda: answers.append(lab.accept(control, job))) for _ in range(8)
-        ]
+
+        def plan() -> Plan:
+            time.sleep(0.1)
+            return lab.plan(job)
+
+        def ask() -> None:
+            answers.append(control.accept(job.job_id, plan))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

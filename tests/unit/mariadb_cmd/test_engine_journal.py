@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,11 +159,12 @@ def test_a_writer_waits_for_another(path: Path) -> None:
     journal = Journal(path)
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with appender(path, "them", 1) as writer:
-            time.sleep(0.3)
-            assert writer.poll() is None
-            assert numbers(journal) == []
-            fcntl.flock(file, fcntl.LOCK_UN)
+        writer = appender(path, "them", 1)
+        time.sleep(0.3)
+        waits, written = writer.poll() is None, numbers(journal)
+    assert writer.wait() == 0
+    assert waits
+    assert written == []
     assert numbers(journal) == [0]
 
 
