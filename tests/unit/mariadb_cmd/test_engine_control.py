@@ -76,7 +76,8 @@ class TestAccept:
             f"{lab.tool} --defaults-file={lab.credentials} --defaults-group-suffix=-dbcalm --backup "
             f"--target-dir={lab.backups}/x --log-copy-interval=100"
         )
-        assert (lab.root / "runner").read_text() == f"{started['pid']} {started['pid']}"  # In a session of its own.
+        pid = started["pid"]
+        assert (lab.root / "runner").read_text() == f"{pid} {pid}"  # In a session of its own.
         assert (end["status"], end["reason"], end["return_code"], end["error"]) == ("success", None, 0, None)
         assert end["backup"] == json.loads(json.dumps(read_manifest(lab.backups / "full").facts()))
         assert str(end["output"]).endswith("completed OK!\n")
