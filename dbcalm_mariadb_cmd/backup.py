@@ -53,6 +53,7 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
         server=job.server,
         from_lsn=checkpoints.from_lsn,
         to_lsn=checkpoints.to_lsn,
+        last_lsn=checkpoints.last_lsn,
         binlog=tool.read_binlog(folder, places.engine),
     )
     progress.phase("syncing")
@@ -70,6 +71,7 @@ def undo(job: BackupJob) -> Manifest | None:
     try:
         manifest = read_manifest(job.places.backup(job.id))
         if manifest.job_id == job.job_id:
+            sync_folder(Path(job.places.backup_dir))
             return manifest
     except Damaged:
         pass  # Whatever lies under that name, it is not this job's whole backup.

@@ -20,6 +20,7 @@ from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.jobs import Job, exclusive, open_lock, read_order, write_order
 
+_LONGEST_COMMAND = 16_000
 _RETRY_SECONDS = 10.0
 _GRACE_SECONDS = 3.0
 """How long a caller waits for a lock that no open job holds: a runner that is just leaving, or a deletion."""
@@ -76,7 +77,7 @@ class JobControl:
                     409, f"job {job_id} is running ({running['type']}); wait for its end", job_id=job_id
                 )
             if time.monotonic() > give_up:
-                raise Refused(409, "a backup is being deleted; try again in a moment")
+                raise Refused(409, "another request is being worked on; try again in a moment")
             time.sleep(0.005)
 
     def recover(self, tidy: Callable[[], object]) -> None:
@@ -104,7 +105,7 @@ class JobControl:
         except FileExistsError as error:
             raise Refused(409, f"job {job.job_id} was done before") from error
         fields = {
-            "command": " && ".join(map(shlex.join, planned.argvs)),
+            "command": " && ".join(map(shlex.join, planned.argvs))[:_LONGEST_COMMAND],
             "answer": planned.answer,
             **planned.event,
         }

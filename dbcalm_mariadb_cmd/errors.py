@@ -20,3 +20,9 @@ class JobFailed(Exception):
     def __init__(self, message: str, return_code: int | None = None) -> None:
         super().__init__(message)
         self.return_code = return_code
+
+
+def describe(error: OSError) -> str:
+    """Return what the kernel said, with the file that it is about where it named one."""
+    said = error.strerror or str(error)
+    return f"{error.filename}: {said}" if error.filename else said

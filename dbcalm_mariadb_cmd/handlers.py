@@ -22,7 +22,7 @@ from dbcalm_mariadb_cmd.command import (
     RestoreBackup,
 )
 from dbcalm_mariadb_cmd.control import JobControl
-from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.errors import Refused, describe
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.manifest import Damaged, Missing, read_manifest
 from dbcalm_mariadb_cmd.plans import Planner
@@ -56,10 +56,10 @@ class Desk:
             IncrementalBackup: _refusable(self.incremental_backup),
             RestoreBackup: _refusable(self.restore_backup),
             DeleteBackup: _refusable(self.delete_backup),
-            ReadEvents: self.read_events,
-            ListBackups: self.list_backups,
-            JobProgress: self.job_progress,
-            Check: self.check,
+            ReadEvents: _refusable(self.read_events),
+            ListBackups: _refusable(self.list_backups),
+            JobProgress: _refusable(self.job_progress),
+            Check: _refusable(self.check),
         }
 
     def full_backup(self, command: FullBackup) -> Answer:
@@ -123,7 +123,7 @@ class Desk:
 
     def list_backups(self, command: ListBackups) -> Answer:
         """Return the manifests of whole backups, some at a time."""
-        later = (found for found in manifests(self._settings.backup_dir) if found.id > command.after)
+        later = manifests(self._settings.backup_dir, command.after)
         listed = [found.facts() for found, _ in zip(later, range(_LISTED_AT_ONCE + 1), strict=False)]
         return _ok(backups=listed[:_LISTED_AT_ONCE], more=len(listed) > _LISTED_AT_ONCE)
 
@@ -182,7 +182,7 @@ def _refusable(handler: Callable[[C], Answer]) -> Callable[[C], Answer]:
         except OSError as error:
             return {
                 "code": 503,
-                "status": f"cannot go on: {error.filename or 'the journal'}: {error.strerror or error}",
+                "status": f"cannot go on: {describe(error)}",
             }
 
     return answer

@@ -79,10 +79,11 @@ class History:
             self.newest = Manifest.from_facts(facts)
 
 
-def manifests(backup_dir: Path) -> Iterator[Manifest]:
-    """Yield the manifest of every backup on disk, in order of id; tell the log of folders that cannot be read."""
+def manifests(backup_dir: Path, after: str = "") -> Iterator[Manifest]:
+    """Yield the manifest of every backup on disk, in order of id and after this id; tell the log of folders that cannot
+    be read."""
     for folder in sorted(backup_dir.iterdir()):
-        if not valid_id(folder.name) or not folder.is_dir():
+        if folder.name <= after or not valid_id(folder.name) or not folder.is_dir():
             continue
         try:
             yield read_manifest(folder)

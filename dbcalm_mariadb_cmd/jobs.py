@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.adapter.tree import sync_folder
 from dbcalm_mariadb_cmd.builder import ENGINES, Engine
 from dbcalm_mariadb_cmd.manifest import Origin
 
@@ -95,12 +96,17 @@ Job = BackupJob | RestoreJob
 
 
 def write_order(job: Job) -> None:
-    """Store what the runner has to do; raise FileExistsError if this job's id was used before."""
+    """Store what the runner has to do, also across a power cut: without it a half-done restore could never be
+    finished. Raise FileExistsError if this job's id was used before."""
     folder = job.places.job(job.job_id)
     folder.mkdir(mode=0o700)
-    (folder / "job.json").write_text(
-        json.dumps({"kind": type(job).__name__, **asdict(job)}), encoding="utf-8"
-    )
+    order = json.dumps({"kind": type(job).__name__, **asdict(job)})
+    with (folder / "job.json").open("w", encoding="utf-8") as file:
+        file.write(order)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
+    sync_folder(folder.parent)
 
 
 def read_order(folder: Path) -> Job:

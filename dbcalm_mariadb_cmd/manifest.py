@@ -68,6 +68,7 @@ class Manifest:
     server: Origin
     from_lsn: int
     to_lsn: int
+    last_lsn: int
     binlog: Binlog | None
     format: int = _FORMAT
 

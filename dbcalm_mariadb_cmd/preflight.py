@@ -66,6 +66,7 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
     too little space, 409 if the server keeps files where a restore does not put them."""
     server.require_credentials(settings.backup_credentials_file)
     program = backup_tool(settings)
+    _require_same_tool(settings, program, chain[-1])
     if target == "database":
         client = tool.find(settings.client_bin, _engine(settings).clients)
         if server.is_running(client, settings.backup_credentials_file, settings.data_dir):
@@ -137,6 +138,17 @@ def _require_empty(data_dir: Path) -> None:
         ) from error
     except OSError as error:
         raise Refused(503, f"data directory {data_dir} cannot be read: {error.strerror}") from error
+
+
+def _require_same_tool(settings: Settings, program: Path, newest: Manifest) -> None:
+    """Raise Refused 409 if this tool is not of the kind and release series that made the backup: it may not be able to
+    prepare it, or say so only at the end."""
+    found = tool.version(program)
+    if newest.engine != settings.db_type or series(found) != series(newest.tool_version):
+        made, present = f"{newest.engine} {newest.tool_version}", f"{settings.db_type} {found}"
+        raise Refused(
+            409, f"backup {newest.id} was made by the tool of {made}, and the one here is of {present}"
+        )
 
 
 def _require_inside(folder: Path, newest: Manifest) -> None:

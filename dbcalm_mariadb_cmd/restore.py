@@ -19,7 +19,7 @@ from dbcalm_mariadb_cmd.manifest import Manifest, read_files, read_manifest
 _MOVING = "moving"
 _RESTORED = "restored"
 _PREPARED = ("log-applied", "full-prepared")
-_FIRST_FILE = "ibdata1"
+_MOVED = {"ib_logfile0": 0, "ibdata1": 2}
 _KEPT_METADATA = ("info", "binlog_pos_innodb")
 
 
@@ -114,22 +114,28 @@ def _put_in_place(job: RestoreJob) -> None:
     else:
         _move_into(job, data, target)
     _witness(job).touch()
+    sync_folder(_witness(job).parent)
     remove_tree(job.working)
 
 
 def _move_into(job: RestoreJob, data: Path, target: Path) -> None:
-    """Move everything into the data directory, InnoDB's first file last. From the first move on the restore is only
-    finished, never undone: whoever finds the mark goes on with it."""
+    """Move everything into the data directory, the redo log first and InnoDB's first file last, so that a server that
+    is started in between does not get far. From the first move on the restore is only finished, never undone: whoever
+    finds the mark goes on with it, and replaces the few files that such a server has made."""
     mark = job.working / _MOVING
-    if not mark.exists():
+    interrupted = mark.exists()
+    if not interrupted:
         if list(target.iterdir()) != [job.working]:
             raise JobFailed(NOT_EMPTY)
         if server_process(target):
             raise JobFailed(NOT_STOPPED)
         mark.touch()
         sync_folder(job.working)
-    for path in sorted(data.iterdir(), key=lambda path: (path.name == _FIRST_FILE, path.name)):
-        rename_new(path, target / path.name)
+    for path in sorted(data.iterdir(), key=lambda path: (_MOVED.get(path.name, 1), path.name)):
+        if interrupted and path.is_file():
+            path.replace(target / path.name)
+        else:
+            rename_new(path, target / path.name)
     sync_folder(target)
 
 

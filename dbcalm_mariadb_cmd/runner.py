@@ -13,7 +13,7 @@ from pathlib import Path
 from dbcalm_mariadb_cmd import backup, restore
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import Output
-from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.errors import JobFailed, describe
 from dbcalm_mariadb_cmd.jobs import BackupJob, Job, forget_old_logs, read_order
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
 
@@ -67,7 +67,10 @@ def main(folder: Path, lock: int) -> int:
     output = Output(folder / "output.log")
     end = _attempt(job, output, lock)
     output.finish()
-    journal_end(journal, job.job_id, end, output.tail())
+    try:
+        journal_end(journal, job.job_id, end, output.tail())
+    except OSError:  # There may be room for how it ended where there is none for all that was said.
+        journal_end(journal, job.job_id, end, None)
     forget_old_logs(Path(job.places.job_dir))
     return 0
 
@@ -83,7 +86,7 @@ def _attempt(job: Job, output: Output, lock: int) -> End:
     except Damaged as damage:
         failed = End(str(damage), "error", None)
     except OSError as error:
-        failed = End(f"cannot go on: {error.filename or ''}: {error.strerror or error}", "error", None)
+        failed = End(f"cannot go on: {describe(error)}", "error", None)
     settled = settle(job)
     return settled if settled.error is None else failed
 

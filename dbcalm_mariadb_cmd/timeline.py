@@ -50,8 +50,10 @@ def _series(base: Manifest, now: ServerFacts) -> str | None:
 
 
 def _lsn(base: Manifest, now: ServerFacts) -> str | None:
-    if now.lsn < base.to_lsn:
-        return f"the server's log sequence number {now.lsn} is lower than {base.to_lsn}, where {base.id} ends"
+    if now.lsn < base.last_lsn:
+        return (
+            f"the server's log sequence number {now.lsn} is lower than {base.last_lsn}, where {base.id} ends"
+        )
     return None
 
 

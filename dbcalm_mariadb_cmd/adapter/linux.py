@@ -1,6 +1,7 @@
 """Four calls of Linux that Python's standard library lacks."""
 
 import ctypes
+import errno
 import os
 import signal
 import struct
@@ -33,9 +34,23 @@ def sync_file_system(path: Path) -> None:
 
 
 def rename_new(old: Path, new: Path) -> None:
-    """Rename, but raise FileExistsError rather than replace anything (renameat2(2))."""
-    result = _LIBC.renameat2(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE)
-    _check(result, new)
+    """Rename, but raise FileExistsError rather than replace anything (renameat2(2)).
+
+    NFS and some others do not know that flag: there a file is linked and unlinked, which replaces nothing either, and
+    a folder is renamed, which replaces an empty folder at the most.
+    """
+    try:
+        _check(
+            _LIBC.renameat2(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE), new
+        )
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        if old.is_dir():
+            old.rename(new)
+        else:
+            os.link(old, new, follow_symlinks=False)
+            old.unlink()
 
 
 def birth_time(path: Path) -> int:

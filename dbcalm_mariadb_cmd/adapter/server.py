@@ -29,6 +29,8 @@ _NO_LOGIN = re.compile(r"^ERROR (1045|1044|1698|1130|1862|4151)\b.*", re.MULTILI
 _DENIED = re.compile(r"^ERROR (?:1227|1142).*", re.MULTILINE)
 _LOCKED = re.compile(r"^ERROR 1205\b", re.MULTILINE)
 _PRIVILEGES = re.compile(r"need \(at least one of\) the (.+?) privilege")
+_TABLE = re.compile(r"SELECT command denied .* for table [`'](?:performance_schema`\.`)?(\w+)[`']")
+_SERVERS = ("mariadbd", "mysqld", "mariadbd-safe", "mysqld_safe")
 _SECONDS = 30
 
 
@@ -70,6 +72,8 @@ def read_facts(engine: Engine, client: Path, credentials: Path, base: Binlog | N
         raise Refused(
             409, "another backup, not one of DBCalm's, holds the server's backup lock; wait for its end"
         )
+    if ["#binlogs"] not in rows or ["#probes"] not in rows:
+        raise Refused(503, "the database stopped answering; see that it runs")
     binlogs, probes = rows.index(["#binlogs"]), rows.index(["#probes"])
     variables = {row[0].lower(): row[1] for row in rows[:binlogs]}
     gtid = None if account[2] == "NULL" else account[2]
@@ -109,12 +113,12 @@ def _require_grants(engine: Engine, account: str, stderr: str) -> None:
         return
     needed = [found[1] for line in denied if (found := _PRIVILEGES.search(line))]
     missing = [grant for grant in engine.grants if any(grant in names for names in needed)]
+    tables = [found[1] for line in denied if (found := _TABLE.search(line))]
     user, _, host = account.rpartition("@")
-    grants = ", ".join(missing or engine.grants)
-    raise Refused(
-        503,
-        f"the backup user lacks a grant; type: GRANT {grants} ON *.* TO `{user}`@`{host}`;",
-    )
+    statements = [f"GRANT SELECT ON performance_schema.{table} TO `{user}`@`{host}`;" for table in tables]
+    if missing or not tables:
+        statements.insert(0, f"GRANT {', '.join(missing or engine.grants)} ON *.* TO `{user}`@`{host}`;")
+    raise Refused(503, f"the backup user lacks a grant; type: {' '.join(statements)}")
 
 
 def _facts(
@@ -184,22 +188,32 @@ def _data_bytes(data_dir: Path, binlogs: set[str]) -> int:
 
 
 def server_process(data_dir: Path) -> bool:
-    """Tell whether a server process works in the data directory: it changes into it at start, and keeps its path on
-    its command line where it was given there."""
+    """Tell whether a server process works in the data directory.
+
+    A server changes into its data directory at start. One that root started and that then became another user keeps
+    that from us; unless its command line names another data directory, it counts as working in this one.
+    """
     real = os.path.realpath(data_dir)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            if (entry / "comm").read_text().strip() not in (
-                "mariadbd",
-                "mysqld",
-                "mariadbd-safe",
-            ):
+            if (entry / "comm").read_text().strip() not in _SERVERS:
                 continue
             words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            if f"--datadir={data_dir}" in words or os.path.realpath(entry / "cwd") == real:
+            named = [word.partition("=")[2] for word in words if word.startswith("--datadir=")]
+            if any(os.path.realpath(name) == real for name in named):
+                return True
+            if not named and _works_in(entry, real):
                 return True
         except OSError:
-            continue  # It ended, or it is another user's server, whose data directory mysql could not restore into.
+            continue  # It has ended.
     return False
+
+
+def _works_in(process: Path, data_dir: str) -> bool:
+    try:
+        return str((process / "cwd").readlink()) == data_dir
+    except PermissionError:
+        owner = re.search(r"^Uid:\s+\d+\s+(\d+)", (process / "status").read_text(), re.MULTILINE)
+        return owner is not None and int(owner[1]) == os.geteuid()

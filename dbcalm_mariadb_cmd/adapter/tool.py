@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,11 +31,13 @@ _CORRUPTED = "innodb_corrupted_pages"
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """What the tool says that a backup covers: its kind and log sequence numbers."""
+    """What the tool says that a backup covers: its kind, and log sequence numbers. ``to_lsn`` is the checkpoint that
+    the next incremental begins at, ``last_lsn`` the end of the redo log that was copied."""
 
     backup_type: str
     from_lsn: int
     to_lsn: int
+    last_lsn: int
 
 
 class Output:
@@ -52,7 +55,9 @@ class Output:
         """Take one line."""
         self._last.append(line)
         if self._room > 0:
-            self._room -= self._file.write(line)
+            with suppress(OSError):  # A full disk of logs is no reason to fail a backup.
+                self._file.write(line)
+            self._room -= len(line)
             return
         self._later.append(line)
         self._later_bytes += len(line)
@@ -62,7 +67,7 @@ class Output:
 
     def finish(self) -> None:
         """Write what the first half had no room for."""
-        with self._file:
+        with self._file, suppress(OSError):
             self._file.write(b"[...]\n" * self._dropped + b"".join(self._later))
 
     def tail(self) -> str:
@@ -81,7 +86,7 @@ def find(configured: Path | None, names: tuple[str, ...]) -> Path:
             return Path(found)
     raise Refused(
         503,
-        f"none of {', '.join(names)} is installed; on Debian: apt install mariadb-backup",
+        f"none of {', '.join(names)} is installed, where user mysql looks: {SEARCHED}",
     )
 
 
@@ -158,7 +163,8 @@ def read_checkpoints(folder: Path, engine: Engine) -> Checkpoints:
     """Return what a backup's checkpoints file says, under either vendor's name; raise JobFailed if it says nothing."""
     values = _key_values(_metadata(folder, engine, "checkpoints"))
     try:
-        return Checkpoints(values["backup_type"], int(values["from_lsn"]), int(values["to_lsn"]))
+        numbers = (int(values[name]) for name in ("from_lsn", "to_lsn", "last_lsn"))
+        return Checkpoints(values["backup_type"], *numbers)
     except (KeyError, ValueError) as error:
         raise JobFailed("the backup tool left a checkpoints file that cannot be read") from error
 

@@ -97,9 +97,11 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
 
 
 def _copy_file(source: Path, target: Path, sha256: str) -> int:
-    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
-    writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _FILE_MODE)
-    with open(reading, "rb", buffering=0), open(writing, "r+b", buffering=0) as copy:
+    with (
+        open(source, "rb", buffering=0, opener=_no_link) as original,
+        open(target, "x+b", buffering=0) as copy,
+    ):
+        reading, writing = original.fileno(), copy.fileno()
         size = os.fstat(reading).st_size
         done = 0
         while done < size and (step := _copy_step(reading, writing, size - done)):
@@ -108,6 +110,10 @@ def _copy_file(source: Path, target: Path, sha256: str) -> int:
         if hashlib.file_digest(copy, "sha256").hexdigest() != sha256:
             raise ValueError(f"the checksum of {source} differs")
     return size
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _copy_step(reading: int, writing: int, count: int) -> int:

@@ -281,6 +281,6 @@ def manifest(**changes: object) -> Manifest:
         id="base", type="full", from_backup_id=None, seq=5, job_id="0" * 32, schedule_id=None, timeline="t",
         note=None, start_time="2026-11-23T03:00:00.000000Z", end_time="2026-11-23T03:00:01.000000Z", size=1,
         file_count=1, files_sha256="", engine="mariadb", tool_version="10.11.19", server=ORIGIN, from_lsn=0,
-        to_lsn=5000, binlog=None,
+        to_lsn=5000, last_lsn=5000, binlog=None,
     )  # fmt: skip
     return replace(plain, **changes)  # type: ignore[arg-type]

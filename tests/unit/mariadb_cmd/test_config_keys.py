@@ -287,19 +287,17 @@ def test_a_file_that_may_not_be_read_is_named(folder: Path) -> None:
     path.write_text("")
     path.chmod(0)
     environment = {**os.environ, "DBCALM_CONFIG": str(path)}
-    python, options = sys.executable, {}
-    if os.getuid() == 0:
-        python, options = "/usr/bin/python3", {"user": 65534, "group": 65534, "extra_groups": []}
     program = (
-        f"import sys; sys.path[:0] = {sys.path!r}; from pathlib import Path\n"
+        f"import os, sys; sys.path[:0] = {sys.path!r}; from pathlib import Path\n"
         "from dbcalm_mariadb_cmd.config_keys import ConfigError, load\n"
         "from dbcalm_mariadb_cmd.settings import Settings\n"
+        "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try: load(Settings, Path(sys.argv[1]))\n"
         "except ConfigError as error: print(error)\n"
     )
-    command = [python, "-c", program, str(path)]
+    command = [sys.executable, "-c", program, str(path)]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=10, cwd="/", **options
+        command, env=environment, capture_output=True, text=True, timeout=10, cwd="/", check=False
     )
     assert done.stdout == f"{path}: cannot be read: Permission denied\n", done.stderr
 

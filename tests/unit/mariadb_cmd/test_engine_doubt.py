@@ -21,7 +21,7 @@ SAME = ServerFacts(
 
 def base(gtid: str = "0-1-7", position: int = 512, file: str = "bin.000003", to_lsn: int = 5000) -> Manifest:
     """Return a backup that ends at LSN 5000 and at byte 512 of the third binary log."""
-    return manifest(seq=5, to_lsn=to_lsn, binlog=Binlog(file, position, gtid))
+    return manifest(seq=5, to_lsn=to_lsn, last_lsn=to_lsn, binlog=Binlog(file, position, gtid))
 
 
 def now(**changes: object) -> ServerFacts:
@@ -45,7 +45,7 @@ def origin(**changes: object) -> ServerFacts:
         pytest.param(now(binlogs={"bin.000010": 1}, gtid_at_base=None), base(file="bin.000009"), id="9 to 10"),
         pytest.param(now(binlogs={"bin.1000000": 1}, gtid_at_base=None), base(file="bin.999999"), id="7 digits"),
         pytest.param(now(binlogs=None, gtid_at_base=None), base(), id="log_bin is off now"),
-        pytest.param(SAME, manifest(to_lsn=5000), id="log_bin was off then"),
+        pytest.param(SAME, manifest(to_lsn=5000, last_lsn=5000), id="log_bin was off then"),
         pytest.param(now(gtid_at_base=None), base(), id="the server cannot tell the GTID"),
         pytest.param(now(gtid_at_base=""), base(gtid=""), id="there was no GTID"),
         pytest.param(now(binlogs={"bin.000003": 512}), base(), id="the log ends where the backup did"),

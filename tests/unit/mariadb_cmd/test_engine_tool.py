@@ -249,7 +249,7 @@ def made(
 @pytest.mark.parametrize("prefix", NAMES)
 def test_checkpoints_under_both_names(tmp_path: Path, prefix: str) -> None:
     made(tmp_path, "incremental", (400, 900), prefix)
-    assert tool.read_checkpoints(tmp_path, MARIADB) == tool.Checkpoints("incremental", 400, 900)
+    assert tool.read_checkpoints(tmp_path, MARIADB) == tool.Checkpoints("incremental", 400, 900, 0)
     assert tool.require_whole(tmp_path, MARIADB, 400).to_lsn == 900
 
 
