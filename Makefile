@@ -23,8 +23,8 @@ test: install tools ## all tests, those with real services too (under 10 minutes
 	@$(PYTHON) -m pytest
 
 .PHONY: check
-check: lint tools ## format, lint, types, import contracts, unit and docs tests (under a minute)
-	@$(PYTHON) -m pytest --quiet --ignore=tests/integration
+check: lint tools ## format, lint, types, import contracts, the quick unit tests and those of the docs (under a minute)
+	@$(PYTHON) -m pytest --quiet --ignore=tests/integration -m "not slow"
 
 .PHONY: lint
 lint: install ## format, lint, strict types, import contracts

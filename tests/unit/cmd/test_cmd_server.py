@@ -19,6 +19,8 @@ import pytest
 
 from dbcalm_cmd.wire import MAX_FRAME, UNKNOWN_COMMAND, encode
 
+pytestmark = pytest.mark.slow
+
 SYSTEM_PYTHON = "/usr/bin/python3"
 """Readable by every user, as the tests' own one need not be."""
 

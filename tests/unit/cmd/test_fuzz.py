@@ -15,6 +15,8 @@ from dbcalm_cmd.process import Server
 from dbcalm_cmd.wire import Command, WireError, decode
 from dbcalm_mariadb_cmd import command as mariadb
 
+pytestmark = pytest.mark.slow
+
 JOB = "0123456789abcdef" * 2
 REQUESTS: dict[type[Command], dict[str, Any]] = {
     UpdateCronSchedules: {

@@ -25,6 +25,8 @@ from dbcalm.repository.database import open_database
 from dbcalm_cmd.wire import Command, decode, encode
 from dbcalm_mariadb_cmd import command as commands
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[3]
 
 

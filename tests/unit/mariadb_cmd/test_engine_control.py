@@ -19,6 +19,8 @@ from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.jobs import BackupJob, Job, RestoreJob, open_lock, write_order
 from dbcalm_mariadb_cmd.manifest import read_manifest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def control(lab: Lab) -> JobControl:

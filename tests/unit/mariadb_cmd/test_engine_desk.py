@@ -26,6 +26,8 @@ from dbcalm_mariadb_cmd.handlers import Desk
 from dbcalm_mariadb_cmd.manifest import MANIFEST, read_manifest
 from dbcalm_mariadb_cmd.preflight import Settings
 
+pytestmark = pytest.mark.slow
+
 
 class Office:
     """The service's answers without its socket. ``changes`` are to its settings."""

@@ -18,6 +18,8 @@ from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.jobs import Job, RestoreJob, open_lock, write_order
 from dbcalm_mariadb_cmd.manifest import read_files, read_manifest, require_unchanged
 
+pytestmark = pytest.mark.slow
+
 KILLED = Path(__file__).with_name("engine_killed.py")
 
 
