@@ -111,3 +111,10 @@ def test_a_plain_name_is_asked_for() -> None:
     plain = Binlog("mysql-bin_1.000003", 1, "")
     assert comparable(plain) is plain
     assert comparable(None) is None
+
+
+def test_a_server_that_lost_its_newest_log_is_noticed() -> None:
+    """After a power cut the server may be past the base's checkpoint and yet lack what the base has copied."""
+    then = manifest(seq=5, to_lsn=5000, last_lsn=9500)
+    assert "log sequence number 9000 is lower than 9500" in str(doubt(then, SAME, restored_seq=0))
+    assert doubt(then, now(lsn=9500), restored_seq=0) is None

@@ -302,6 +302,14 @@ class TestReadyForRestore:
     def test_says_which_tool(self, client: Client, target: str) -> None:
         assert self.check(client, target) == client.lab.tool
 
+    @pytest.mark.parametrize(("field", "other"), [("tool_version", "10.6.1"), ("engine", "mysql")])
+    def test_another_tool_is_not_tried(self, client: Client, field: str, other: str) -> None:
+        made = replace(client.lab.back_up("other"), **{field: other})  # type: ignore[arg-type]
+        code, sentence = refused(
+            preflight.ready_for_restore, client.settings(), [made], "folder", client.lab.restores / "x"
+        )
+        assert (code, other in sentence) == (409, True)
+
     @pytest.mark.parametrize("name", ["mysqld.pid", ".hidden", "lost+found/"])
     def test_the_data_directory_must_be_strictly_empty(self, client: Client, name: str) -> None:
         path = client.lab.data / name

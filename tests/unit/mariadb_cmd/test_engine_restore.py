@@ -234,6 +234,13 @@ def test_killed_after_the_mark_the_restore_is_finished(lab: Lab, states: dict[st
     assert of_the_server(lab.data) == states["inc1"]
 
 
+def test_what_a_server_made_in_a_half_moved_restore_gives_way(lab: Lab, states: dict[str, Tree]) -> None:
+    job = interrupted(lab, 1)
+    (lab.data / "ibdata1").write_text("a fresh one")
+    assert runner.settle(job) == runner.End()
+    assert of_the_server(lab.data) == states["inc1"]
+
+
 def test_a_half_moved_restore_is_never_taken_away_from_under_a_server(
     lab: Lab, states: dict[str, Tree]
 ) -> None:

@@ -1,5 +1,7 @@
 """Folders and the calls of Linux below them: links, other devices, odd names, flipped bits, reused inodes."""
 
+import ctypes
+import errno
 import hashlib
 import os
 import shutil
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from engine_lab import CHECKOUT, contents
 
+from dbcalm_mariadb_cmd.adapter import linux
 from dbcalm_mariadb_cmd.adapter.linux import birth_time, die_with_parent, rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.tree import (
     copy_tree,
@@ -261,6 +264,27 @@ class TestRename:
     def test_says_which_error(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             rename_new(tmp_path / "none", tmp_path / "new")
+
+    def test_where_the_file_system_lacks_the_flag(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on NFS, which cannot be mounted here: renameat2 answers EINVAL."""
+
+        class Lacking:
+            def renameat2(self, *_: object) -> int:
+                ctypes.set_errno(errno.EINVAL)
+                return -1
+
+        monkeypatch.setattr(linux, "_LIBC", Lacking())
+        for old, new in (("file", "other"), ("folder", "place")):
+            (tmp_path / old).mkdir() if old == "folder" else (tmp_path / old).write_text("1")
+            rename_new(tmp_path / old, tmp_path / new)
+            assert not (tmp_path / old).exists()
+            assert (tmp_path / new).exists()
+        (tmp_path / "third").write_text("3")
+        with pytest.raises(FileExistsError):
+            rename_new(tmp_path / "third", tmp_path / "other")
+        assert (tmp_path / "other").read_text() == "1"
 
 
 class TestBirth:
