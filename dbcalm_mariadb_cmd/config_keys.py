@@ -45,7 +45,7 @@ def _text(value: object) -> str:
 
 
 def _path(value: object) -> Path:
-    if not _text(value).startswith("/"):
+    if not _text(value).startswith("/") or ".." in _text(value).split("/"):
         raise ValueError
     return Path(_text(value))
 
@@ -95,8 +95,8 @@ def _origins(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-_FILE = "an absolute path"
-_FILE_OR_EMPTY = "an absolute path, or empty"
+_FILE = "an absolute path without .."
+_FILE_OR_EMPTY = "an absolute path without .., or empty"
 
 KEYS: dict[str, Key] = {
     "db_type": Key("mariadb", "mariadb or mysql", "Which server is backed up, and so with which tool.",
@@ -162,9 +162,21 @@ def load(settings: type[T], path: Path) -> T:
             understood[name] = key.read(values.get(name, key.default))
         except (ValueError, TypeError):
             mistakes.append(f"{name} must be {key.allowed}")
+    mistakes = mistakes or _overlaps(understood)
     if mistakes:
         raise ConfigError(path, mistakes)
     return settings(**{field.name: understood[field.name] for field in fields(settings)})
+
+
+def _overlaps(values: dict[str, Any]) -> list[str]:
+    """Return a mistake for each folder of ours that lies in the server's data directory, or around it: a restore wants
+    that directory empty, and a server takes every folder in it for a schema."""
+    data_dir: Path = values["data_dir"]
+    return [
+        f"{name} must be a folder outside data_dir ({data_dir}), and not around it"
+        for name in ("backup_dir", "restore_dir", "job_dir")
+        if (folder := values[name]) and (folder.is_relative_to(data_dir) or data_dir.is_relative_to(folder))
+    ]
 
 
 def _read(path: Path) -> dict[str, object]:

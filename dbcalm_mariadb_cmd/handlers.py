@@ -81,14 +81,13 @@ class Desk:
             try:
                 read_manifest(folder)
                 found = True
-            except Missing:
+            except Missing as missing:
+                if folder.exists():
+                    raise Refused(404, str(missing)) from missing
                 found = False
             except Damaged as damage:
                 raise Refused(409, str(damage)) from damage
-            built_on = [
-                other for other in manifests(self._settings.backup_dir) if other.from_backup_id == command.id
-            ]
-            if dependents := [other.id for other in built_on]:
+            if dependents := _dependents(self._settings.backup_dir, command.id):
                 raise Refused(
                     409, f"backups depend on {command.id}: {', '.join(dependents)}", dependents=dependents
                 )
@@ -158,6 +157,15 @@ class Desk:
     def _empty_trash(self) -> None:
         for folder in (self._settings.backup_dir / ".trash").iterdir():
             _remove(folder)
+
+
+def _dependents(backup_dir: Path, backup_id: str) -> list[str]:
+    """Return the ids of all backups on disk that build on this one, nearest first."""
+    found = [backup_id]
+    for other in sorted(manifests(backup_dir), key=lambda manifest: manifest.seq):
+        if other.from_backup_id in found:
+            found.append(other.id)
+    return found[1:]
 
 
 def _remove(folder: Path) -> None:

@@ -27,7 +27,7 @@ class Damaged(Exception):
 
 
 class Missing(Damaged):
-    """The backup's folder is not there."""
+    """There is no such backup: no folder of this name, or one that is not ours."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise Damaged(f"backup {folder.name} was made by a newer DBCalm (format {facts['format']})")
         manifest = Manifest.from_facts(facts)
     except FileNotFoundError as error:
-        raise Damaged(f"{folder} has no {MANIFEST}: it is not a backup that DBCalm made") from error
+        raise Missing(f"{folder} has no {MANIFEST}: it is not a backup that DBCalm made") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"backup {folder.name} is damaged: {MANIFEST} cannot be read") from error
     if manifest.id != folder.name:

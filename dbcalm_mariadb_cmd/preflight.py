@@ -98,15 +98,15 @@ def chain_of(backup_dir: Path, backup_id: str) -> list[Manifest]:
             link = read_manifest(backup_dir / wanted)
             require_names_and_sizes(backup_dir / wanted, read_files(backup_dir / wanted, link))
         except Missing as error:
-            broken = (
-                f"unknown backup {wanted}" if not chain else f"the chain of {backup_id} is broken: {error}"
-            )
-            raise Refused(404, broken) from error
+            if chain:
+                raise Refused(404, f"the chain of {backup_id} is broken: {error}") from error
+            foreign = (backup_dir / wanted).exists()
+            raise Refused(404, f"unknown backup {wanted}" + (f": {error}" if foreign else "")) from error
         except Damaged as error:
             raise Refused(409, str(error)) from error
         if chain and (link.seq >= chain[0].seq or link.to_lsn != chain[0].from_lsn):
             raise Refused(
-                409, f"the chain of {backup_id} is broken: {chain[0].id} was not made on this {link.id}"
+                404, f"the chain of {backup_id} is broken: {chain[0].id} was not made on this {link.id}"
             )
         chain.insert(0, link)
         wanted = link.from_backup_id

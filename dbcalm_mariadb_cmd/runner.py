@@ -17,6 +17,8 @@ from dbcalm_mariadb_cmd.errors import JobFailed, describe
 from dbcalm_mariadb_cmd.jobs import BackupJob, Job, forget_old_logs, read_order
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
 
+_NEARLY_FULL = 4 << 20
+
 
 @dataclass(frozen=True)
 class End:
@@ -82,13 +84,22 @@ def _attempt(job: Job, output: Output, lock: int) -> End:
         restore.bring_back(job, output, lock)
         return End()
     except JobFailed as failure:
-        failed = End(str(failure), "error", failure.return_code)
+        failed = End(f"{_full_disk(job)}{failure}", "error", failure.return_code)
     except Damaged as damage:
         failed = End(str(damage), "error", None)
     except OSError as error:
         failed = End(f"cannot go on: {describe(error)}", "error", None)
     settled = settle(job)
     return settled if settled.error is None else failed
+
+
+def _full_disk(job: Job) -> str:
+    """Return words for a disk that a job has filled, which the tool does not always name; else nothing."""
+    folder = job.places.working if isinstance(job, BackupJob) else job.working.parent
+    status = os.statvfs(folder)
+    if status.f_bavail * status.f_frsize >= _NEARLY_FULL:
+        return ""
+    return f"disk full: nothing is left for {folder.parent if isinstance(job, BackupJob) else folder}; "
 
 
 if __name__ == "__main__":

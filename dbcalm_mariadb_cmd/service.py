@@ -6,6 +6,7 @@ never opens the catalogue, never sees the API's keys, and never takes a path, an
 """
 
 import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -21,10 +22,12 @@ def main() -> int:
     if sys.argv[1:2] == ["run"]:  # The frozen program is its own runner.
         return runner.main(Path(sys.argv[2]), int(sys.argv[3]))
     try:
-        settings = load(Settings, Path(os.environ.get("DBCALM_CONFIG") or DEFAULT_CONFIG))
+        path = Path(os.environ.get("DBCALM_CONFIG") or DEFAULT_CONFIG)
+        settings = load(Settings, path)
         uids = allowed_uids(settings.dbcalm_user)
-        desk = Desk(settings)
+        _require_folders(settings, path)
         listener = listening_socket(settings.mariadb_cmd_socket, settings.dbcalm_user)
+        desk = Desk(settings)  # Only now: whoever has the socket is the one service that tidies up.
     except (ConfigError, LookupError, OSError) as error:
         print(f"dbcalm-mariadb-cmd: {error}", file=sys.stderr)
         return 1
@@ -32,3 +35,19 @@ def main() -> int:
     desk.stopping = server.stopping
     server.run()
     return 0
+
+
+def _require_folders(settings: Settings, config: Path) -> None:
+    """Raise ConfigError unless this user can write where jobs are done."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    folders = {"backup_dir": settings.backup_dir, "job_dir": settings.job_dir}
+    if settings.restore_dir is not None:  # It is made where it is missing.
+        made = settings.restore_dir.exists()
+        folders["restore_dir"] = settings.restore_dir if made else settings.restore_dir.parent
+    mistakes = [
+        f"{name}: user {user} cannot write in {folder}; it must be a folder of that user"
+        for name, folder in folders.items()
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    ]
+    if mistakes:
+        raise ConfigError(config, mistakes)

@@ -18,6 +18,8 @@ _ISSUER = "dbcalm"
 _AUDIENCE = "dbcalm-api"
 _REQUIRED = ("exp", "iat", "iss", "aud", "sub", "jti")
 _KEPT = 1024
+_BAD_TOKEN = (JOSEError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What the library, and our own reading of the claims, raise for what a stranger may send as a token."""
 
 
 @dataclass(frozen=True)
@@ -76,5 +78,5 @@ class Tokens:
             )
             grant = Grant(claims["sub"], int(claims["generation"]), tuple(claims["scope"].split()))
             return _Verified(grant, int(claims["exp"]))
-        except (JOSEError, KeyError, ValueError, TypeError, AttributeError) as error:
+        except _BAD_TOKEN as error:
             raise NotAuthenticated("the token is not valid, or has expired; get a new one") from error

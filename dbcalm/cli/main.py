@@ -1,6 +1,6 @@
 """The program ``dbcalm``.
 
-Exit status: 0 done, 1 refused or failed with one line on standard error, 2 wrong usage.
+Exit status: 0 done, 1 refused or failed with one line on standard error, 2 wrong usage, 75 another job runs.
 """
 
 import sys
@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from dbcalm import __version__
-from dbcalm.cli import clients, config, users
+from dbcalm.cli import backup, backups, clients, config, processes, restores, users
+from dbcalm.domain.jobs import running_job
 from dbcalm.errors import DBCalmError
+
+_TRY_LATER = 75  # EX_TEMPFAIL, as in sysexits.h
 
 app = typer.Typer(
     help="Backups of MariaDB and MySQL that can be trusted.",
@@ -20,6 +23,11 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
+app.add_typer(backup.app, name="backup")
+app.add_typer(backups.app, name="backups")
+app.command()(restores.restore)
+app.add_typer(restores.app, name="restores")
+app.add_typer(processes.app, name="processes")
 app.add_typer(users.app, name="users")
 app.add_typer(clients.app, name="clients")
 app.add_typer(config.app, name="config")
@@ -54,7 +62,7 @@ def main() -> None:
         app()
     except DBCalmError as error:
         print(f"dbcalm: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(_TRY_LATER if running_job(error) else 1) from None
     except BrokenPipeError:
         sys.stderr.close()  # Whoever read the output has gone: there is nobody to tell.
         raise SystemExit(1) from None

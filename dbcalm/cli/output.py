@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 Row = dict[str, object]
 
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
+
 
 def say(message: str) -> None:
     """Print one line for people, beside what a program may read."""
@@ -19,8 +21,43 @@ def show(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
         return
     lines = [
         [column.upper() for column in columns],
-        *([str(row[column]) for column in columns] for row in rows),
+        *([printable(text(row[column])) for column in columns] for row in rows),
     ]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     for line in lines:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show_one(row: Row, *, as_json: bool) -> None:
+    """Print one thing as a JSON document, or as a line for each of its values, those of several lines indented."""
+    if as_json:
+        print(json.dumps(row))
+        return
+    width = max(map(len, row)) + 1
+    for name, value in row.items():
+        first, *more = [printable(line) for line in text(value).split("\n")]
+        print(f"{name + ':':{width}} {first}")
+        for line in more:
+            print(f"{'':{width}} {line}")
+
+
+def text(value: object) -> str:
+    """Return a value as people read it."""
+    if value is None:
+        return "-"
+    return str(value).rstrip() if isinstance(value, str | int) else json.dumps(value)
+
+
+def printable(line: str) -> str:
+    """Return a line without what would move the cursor of who reads it."""
+    return "".join(character if character.isprintable() else " " for character in line)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it, such as 1.2 GB."""
+    if count < 1000:
+        return f"{count} B"
+    amount, unit = count / 1000, 0
+    while amount >= 999.95 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1000, unit + 1
+    return f"{amount:.1f} {_UNITS[unit]}"

@@ -7,10 +7,12 @@ from dbcalm import config
 from dbcalm.config import Settings
 from dbcalm.domain.entities import Caller
 from dbcalm.domain.scopes import ALL
+from dbcalm.domain.services import Services, SystemClock, assemble
 from dbcalm.errors import CannotStart
 from dbcalm.logger import start_logging
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import open_database
+from dbcalm_mariadb_cmd_client import MariadbCmdClient
 
 
 def caller() -> Caller:
@@ -57,3 +59,10 @@ def settings(*, terminal: bool = True) -> Settings:
 def catalogue() -> Catalogue:
     """Return the catalogue of the configuration; raise CannotStart."""
     return Catalogue(open_database(settings().database_file))
+
+
+def services() -> Services:
+    """Return the services over the catalogue and the socket of the configuration; raise CannotStart."""
+    loaded = settings()
+    opened = Catalogue(open_database(loaded.database_file))
+    return assemble(opened, MariadbCmdClient(loaded.mariadb_cmd_socket), SystemClock())

@@ -12,6 +12,8 @@ from dbcalm.logger import audit
 CODE_SECONDS = 60
 _ACCOUNT_FAILURES = 5
 _ADDRESS_FAILURES = 20
+_LONGEST_NUMBER = 18
+"""Digits of a user's number, so that the catalogue can be asked for it."""
 
 
 class Auth:
@@ -77,6 +79,7 @@ class Auth:
         if (
             kind == "user"
             and id.isdecimal()
+            and len(id) <= _LONGEST_NUMBER
             and (user := self._users.by_id(int(id)))
             and user.generation == generation
         ):

@@ -7,7 +7,7 @@ from dbcalm.domain.entities import Backup, Caller
 from dbcalm.domain.jobs import Jobs, Started, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
 from dbcalm.domain.ports import BackupStore, MysqlService
-from dbcalm.errors import InvalidField, NotFound, Unavailable
+from dbcalm.errors import Conflict, InvalidField, NotFound, Unavailable
 from dbcalm.logger import audited
 from dbcalm_cmd_client import Answer
 
@@ -89,6 +89,9 @@ class Backups:
             if self._store.get(known) is None:
                 self._jobs.catch_up()
                 self.require(known)
+            if dependents := self._store.dependents(known):
+                # The service would say so too, but only of what is on disk at this moment.
+                raise Conflict(f"backups depend on {known}: {', '.join(dependents)}")
             answer = asked(lambda: self._service.delete_backup(known))
             with contextlib.suppress(Unavailable):  # What was deleted stays so; the list follows later.
                 self._jobs.catch_up()

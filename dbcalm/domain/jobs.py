@@ -41,15 +41,27 @@ def asked(call: Callable[[], Answer]) -> Answer:
         raise Unavailable("the service dbcalm-mariadb-cmd does not answer; see that it runs") from error
 
 
+class _JobRuns(Exception):
+    """The cause of a Conflict with a job that runs."""
+
+
+def running_job(error: DBCalmError) -> str | None:
+    """Return the id of the running job that an error is because of, or None if that is not the reason."""
+    cause = error.__cause__
+    return str(cause) if isinstance(cause, _JobRuns) else None
+
+
 def granted(answer: Answer) -> Mapping[str, Any]:
-    """Return the data of a good answer; raise the error that fits its code and has its sentence."""
+    """Return the data of a good answer; raise the error that fits its code and has its sentence. ``running_job`` tells
+    whether it is because of another job."""
     if answer.code < 300:
         return answer.data
     refusal = _REFUSALS.get(answer.code)
     if refusal is None:
         log.error("the mysql service answered %d: %s", answer.code, answer.status)
         raise ServiceFailed("the service dbcalm-mariadb-cmd failed; its log says why")
-    raise refusal(answer.status)
+    running = answer.data.get("job_id")
+    raise refusal(answer.status) from (_JobRuns(running) if running else None)
 
 
 class Jobs:

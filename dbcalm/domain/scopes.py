@@ -20,6 +20,10 @@ SCOPES = {
 WILDCARDS = (ALL, *sorted({f"{scope.split(':')[0]}:*" for scope in SCOPES}))
 
 
+KNOWN = frozenset((*WILDCARDS, *SCOPES))
+"""All that may stand in a token."""
+
+
 def allows(granted: Iterable[str], wanted: str) -> bool:
     """Tell whether somebody with these scopes may do, or hand on, what the wanted scope or wildcard stands for."""
     return bool({ALL, wanted, f"{wanted.split(':')[0]}:*"}.intersection(granted))
@@ -31,6 +35,6 @@ def checked(scopes: Iterable[str]) -> tuple[str, ...]:
     if not found:
         raise InvalidField("scopes", "must name at least one scope")
     for scope in found:
-        if scope not in SCOPES and scope not in WILDCARDS:
+        if scope not in KNOWN:
             raise InvalidField("scopes", f"must be of {', '.join((*WILDCARDS, *SCOPES))}")
     return found

@@ -21,6 +21,17 @@ class Backups(Table[Backup]):
         """Return the backup that was made last."""
         return self.first("ORDER BY seq DESC, number DESC")
 
+    def dependents(self, id: str) -> list[str]:
+        """Return the ids of all backups that build on this one, nearest first."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                "WITH RECURSIVE above (id, seq) AS (SELECT id, seq FROM backups WHERE from_backup_id = ? "
+                "UNION SELECT backups.id, backups.seq FROM backups JOIN above ON backups.from_backup_id = above.id) "
+                "SELECT id FROM above ORDER BY seq",
+                (id,),
+            ).fetchall()
+        return [row[0] for row in rows]
+
 
 class Restores(Table[Restore]):
     """Restores, whatever became of them."""

@@ -100,13 +100,17 @@ def _deleted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
 
 
 def _add_backup(connection: sqlite3.Connection, facts: Mapping[str, object]) -> int:
-    """Add the backup of a manifest unless it is known; return how many rows that made."""
+    """Add the backup of a manifest unless it is known; return how many rows that made. A newer one of the same name
+    takes the place of one whose folder was taken away by hand."""
     return connection.execute(
         "INSERT INTO backups "
         "(id, seq, type, from_backup_id, schedule_id, process_id, start_time, end_time, size, note, timeline) "
         "VALUES (:id, :seq, :type, :from_backup_id, :schedule_id, "
         "(SELECT id FROM processes WHERE command_id = :job_id), :start_time, :end_time, :size, :note, :timeline) "
-        "ON CONFLICT (id) DO NOTHING",
+        "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, type = excluded.type, "
+        "from_backup_id = excluded.from_backup_id, schedule_id = excluded.schedule_id, "
+        "process_id = excluded.process_id, start_time = excluded.start_time, end_time = excluded.end_time, "
+        "size = excluded.size, note = excluded.note, timeline = excluded.timeline WHERE excluded.seq > backups.seq",
         {"schedule_id": None, "note": None, "job_id": None, **facts},
     ).rowcount
 

@@ -14,7 +14,7 @@ from dbcalm.api import examples, schemas
 from dbcalm.api.endpoint import PUBLIC, Incoming, Operation, Routes, answer
 from dbcalm.api.tokens import LIFETIME
 from dbcalm.domain.entities import Grant
-from dbcalm.domain.scopes import allows
+from dbcalm.domain.scopes import KNOWN, allows
 from dbcalm.errors import InvalidGrant, InvalidRequest, Throttled, Unavailable, WrongCredentials
 
 routes = Routes("auth", "Signing in, and getting a token.")
@@ -109,6 +109,6 @@ def _narrowed(grant: Grant, wanted: str | None) -> Grant:
     scopes = tuple(sorted(set((wanted or "").split())))
     if not scopes:
         return grant
-    if not all(allows(grant.scopes, scope) for scope in scopes):
+    if not all(scope in KNOWN and allows(grant.scopes, scope) for scope in scopes):
         raise InvalidGrant("a scope was asked for that this client does not have", "invalid_scope")
     return Grant(grant.subject, grant.generation, scopes)

@@ -2,8 +2,9 @@
 
 from starlette.responses import Response
 
-from dbcalm.api import examples, schemas, views
+from dbcalm.api import examples, schemas
 from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.domain import views
 from dbcalm.domain.clients import LISTING
 from dbcalm.domain.listing import parse
 from dbcalm.errors import InvalidQuery, InvalidRequest, NotFound

@@ -180,8 +180,8 @@ class Sandbox:
             try:
                 self.services.start(API)
             except SandboxError:
-                if is_free(port):
-                    raise
+                if self.services.process(API) or is_free(port):
+                    raise  # It is not that somebody else has the port.
                 self.layout.config.unlink()
                 installation.write_configuration(self.layout, self.who, free_port())
             else:

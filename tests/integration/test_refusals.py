@@ -373,3 +373,19 @@ def test_a_wrong_configuration_stops_a_program_with_one_line(
     assert len(ran.stderr.strip().splitlines()) == 1
     for word in [str(config), *words]:
         assert word in ran.stderr
+
+
+def test_a_base_is_kept_while_what_builds_on_it_is_away(rig: Rig) -> None:
+    with chain(rig) as (full, top):
+        away = (rig.backups / top).rename(rig.sandbox.root / "away")
+        status, line = rig.refused("DELETE", f"/backups/{full}")
+        assert (status, top in line) == (409, True)
+        away.rename(rig.backups / top)
+
+
+def test_a_backup_that_takes_the_name_of_one_that_was_taken_away_is_shown_as_itself(rig: Rig) -> None:
+    with chain(rig) as (_, top):
+        shutil.rmtree(rig.backups / top)
+        rig.backup(id=top)
+        shown = rig.api.call("GET", f"/backups/{top}")
+        assert (shown["type"], shown["from_backup_id"]) == ("full", None)

@@ -507,7 +507,9 @@ def real_cron(folder: Path) -> Callable[[str], list[str]]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.bind(f"{folder}/dev/log")
             log.settimeout(5)
-            cron = subprocess.Popen(["unshare", "--mount", "sh", "-c", private], stderr=subprocess.PIPE)
+            errors = folder / "errors"
+            with errors.open("wb") as said:
+                cron = subprocess.Popen(["unshare", "--mount", "sh", "-c", private], stderr=said)
             try:
                 while "@reboot jobs" not in (
                     message := log.recv(4096).decode()
@@ -515,11 +517,10 @@ def real_cron(folder: Path) -> Callable[[str], list[str]]:
                     if "rror" in message or "RROR" in message:
                         complaints.append(message)
             except TimeoutError:
-                cron.kill()
-                pytest.skip(f"cannot run cron privately: {cron.communicate()[1].decode()}")
+                pytest.skip(f"cannot run cron privately: {errors.read_text()}")
             finally:
                 cron.kill()
-                cron.communicate()
+                cron.wait()
         return complaints
 
     return load

@@ -273,6 +273,11 @@ FORGED: dict[str, str] = {
     "another audience": jwt.encode({**CLAIMS, "aud": "other"}, KEY.decode(), "HS256"),
     "a number as subject": jwt.encode({**CLAIMS, "sub": 1}, KEY.decode(), "HS256"),
     "scopes of another kind": jwt.encode({**CLAIMS, "scope": ["*"]}, KEY.decode(), "HS256"),
+    "a head too deep to read": ".".join(
+        base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+        for part in (b'{"alg":"HS256","x":' + b"[" * 5000 + b"]" * 5000 + b"}", b"{}", b"sig")
+    ),
+    "a time without end": jwt.encode({**CLAIMS, "exp": float("inf")}, KEY.decode(), "HS256"),
     "a time that is none": jwt.encode({**CLAIMS, "exp": "soon"}, KEY.decode(), "HS256"),
     **{
         f"without {claim}": jwt.encode({k: v for k, v in CLAIMS.items() if k != claim}, KEY.decode(), "HS256")
@@ -358,3 +363,19 @@ def test_the_caller_is_named_in_the_audit_log(
     [record] = audit_log.records
     assert record.getMessage().startswith("client ")
     assert record.getMessage().endswith(": make full backup: done")
+
+
+def test_a_subject_that_the_catalogue_cannot_hold_is_nobody(http: TestClient) -> None:
+    forged = jwt.encode({**CLAIMS, "sub": "user:" + "9" * 30}, KEY.decode(), "HS256")
+    assert http.get("/backups", headers={"Authorization": f"Bearer {forged}"}).status_code == 401
+
+
+def test_a_token_holds_only_scopes_that_exist(http: TestClient, services: Services) -> None:
+    client, secret = services.clients.add(Caller("test", ("*",)), "all", ("*",))
+    body = {
+        "grant_type": "client_credentials",
+        "client_id": client.id,
+        "client_secret": secret,
+        "scope": "bogus",
+    }
+    assert http.post("/auth/token", json=body).status_code == 400

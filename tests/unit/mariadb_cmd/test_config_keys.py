@@ -155,6 +155,8 @@ _NO_PATH = [
     '"/a\\0b"',
     "2026-01-01",
     "1.5",
+    "/a/../b",
+    "/..",
 ]
 BAD: dict[str, list[str]] = {
     "db_type": ["postgres", "MariaDB", "''", "", "5", "true", "[mariadb]", "{a: b}"],
@@ -170,7 +172,7 @@ BAD: dict[str, list[str]] = {
 }  # fmt: skip
 for _name, _key in KEYS.items():
     if _key.allowed.startswith("an absolute path"):
-        GOOD[_name] = [("/a/b c", Path("/a/b c")), ("'/'", Path("/"))]
+        GOOD[_name] = [("/a/b c", Path("/a/b c")), ("'/a..b/'", Path("/a..b"))]
         BAD[_name] = list(_NO_PATH)
         if "or empty" in _key.allowed:
             GOOD[_name] += [("''", None), ("", None)]
@@ -333,3 +335,22 @@ def test_the_mysql_service_never_sees_the_keys_of_the_api() -> None:
     assert not {name for name in names if name.startswith(("jwt", "ssl", "api"))}
     assert "database_file" not in names
     assert names <= set(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("data_dir: /srv\nbackup_dir: /srv\n", "backup_dir"),
+        ("data_dir: /srv\nbackup_dir: /srv/backups\n", "backup_dir"),
+        ("data_dir: /srv/mysql\nbackup_dir: /srv\n", "backup_dir"),
+        ("data_dir: /srv\nrestore_dir: /srv/x\n", "restore_dir"),
+        ("data_dir: /srv\njob_dir: /\n", "job_dir"),
+    ],
+)
+def test_no_folder_of_ours_lies_in_the_data_directory_or_around_it(write: Write, text: str, key: str) -> None:
+    (mistake,) = mistakes(write(text))
+    assert mistake.startswith(f"{key} must be a folder outside data_dir (/srv")
+
+
+def test_a_folder_beside_the_data_directory_may_begin_like_it(write: Write) -> None:
+    load(Settings, write("data_dir: /srv/mysql\nbackup_dir: /srv/mysql-backups\n"))

@@ -239,7 +239,7 @@ class TestDeletions:
             (lab.backups / "theirs/thesis.txt").write_text("precious")
         before = contents(lab.backups)
         answer = office.ask(DeleteBackup("theirs"))
-        assert (answer["code"], "not a backup that DBCalm made" in str(answer["status"])) == (409, True)
+        assert (answer["code"], "not a backup that DBCalm made" in str(answer["status"])) == (404, True)
         assert contents(lab.backups) == before
 
     def test_of_what_is_gone_are_told_all_the_same(self, lab: Lab, office: Office) -> None:

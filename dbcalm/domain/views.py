@@ -1,4 +1,4 @@
-"""Answers, built from entities: plain values in the contract's order."""
+"""What is told of entities, over HTTP and as the command line's JSON: plain values in the contract's order."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar

@@ -1,0 +1,48 @@
+"""``dbcalm backup``: make a backup."""
+
+from typing import Annotated
+
+import typer
+
+from dbcalm.cli import waiting
+from dbcalm.cli.output import size
+from dbcalm.cli.start import caller, services
+
+app = typer.Typer(help="Make a backup.", no_args_is_help=True)
+
+ScheduleId = Annotated[
+    int | None, typer.Option("--schedule-id", min=1, max=2**63 - 1, help="The schedule that it belongs to.")
+]
+Id = Annotated[str | None, typer.Option("--id", help="What it is called; without it, by its time.")]
+Base = Annotated[
+    str | None, typer.Option("--from", help="The backup that it builds on; without it, the newest.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for its end, and show how far it is.")]
+
+
+@app.command()
+def full(schedule_id: ScheduleId = None, id: Id = None, wait: Wait = False) -> None:
+    """Copy the whole server."""
+    _make("full", id, None, schedule_id, wait)
+
+
+@app.command()
+def incremental(schedule_id: ScheduleId = None, id: Id = None, base: Base = None, wait: Wait = False) -> None:
+    """Copy what has changed since another backup."""
+    _make("incremental", id, base, schedule_id, wait)
+
+
+def _make(type: str, id: str | None, base: str | None, schedule_id: int | None, to_the_end: bool) -> None:
+    system = services()
+    if type == "incremental":
+        system.jobs.catch_up()  # Which backup is the newest may be known to the journal alone, while the API is down.
+    job = system.backups.create(caller(), type, id, base, schedule_id)
+    name, note = job.facts["id"], job.facts.get("note")
+    with waiting.detachable(job.job_id):
+        print(
+            f"backup {name}: {job.facts['type']}, job {job.job_id}" + (f"; {note}" if note else ""),
+            flush=True,
+        )
+        if to_the_end:
+            waiting.wait(system, job.job_id, f"backup {name}")
+            print(f"backup {name} is whole, {size(system.backups.require(name).size)}")

@@ -1,0 +1,69 @@
+"""``dbcalm backups``: what backups there are."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
+from dbcalm.cli.output import Row, say, show_one, size
+from dbcalm.cli.start import caller, services
+from dbcalm.domain import views
+from dbcalm.domain.backups import LISTING
+
+app = typer.Typer(help="The backups that there are.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="The backup's id.")]
+
+_COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size")
+
+
+@app.command("list")
+def list_backups(
+    query: Conditions = "",
+    order: Orders = "",
+    page: PageNumber = 1,
+    per_page: PerPage = 25,
+    as_json: Json = False,
+) -> None:
+    """List whole backups, the newest first. One that failed is seen among the processes."""
+    system = services()
+    asked = (query, order, page, per_page)
+    show_page(
+        system,
+        LISTING,
+        system.backups.list,
+        views.backup,
+        _COLUMNS,
+        asked,
+        as_json=as_json,
+        readable=_readable,
+    )
+
+
+@app.command("show")
+def show_backup(id: Id, as_json: Json = False) -> None:
+    """Show a backup."""
+    system = services()
+    with caught_up(system):
+        found = views.backup(system.backups.require(id))
+        show_one(found if as_json else _readable(found), as_json=as_json)
+
+
+@app.command()
+def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete a backup that no other builds on."""
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("must be given where there is no terminal to ask on", param_hint="--yes")
+    system = services()
+    if not yes:
+        system.jobs.catch_up()
+        found = system.backups.require(id)
+        question = f"Delete {found.type} backup {found.id} of {found.start_time}, {size(found.size)}?"
+        typer.confirm(question, abort=True, err=True)
+    system.backups.delete(caller(), id)
+    say(f"backup {id} was deleted")
+
+
+def _readable(row: Row) -> Row:
+    return {**row, "size": size(int(str(row["size"])))}

@@ -1,0 +1,40 @@
+"""``dbcalm processes``: what jobs were run, and how they stand."""
+
+from typing import Annotated
+
+import typer
+
+from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
+from dbcalm.cli.output import show_one
+from dbcalm.cli.start import services
+from dbcalm.cli.waiting import sentence
+from dbcalm.domain import views
+from dbcalm.domain.processes import LISTING
+
+app = typer.Typer(help="What jobs were run, and how they stand.", no_args_is_help=True)
+
+_COLUMNS = ("command_id", "type", "resource_id", "status", "start_time", "end_time")
+
+
+@app.command("list")
+def list_processes(
+    query: Conditions = "",
+    order: Orders = "",
+    page: PageNumber = 1,
+    per_page: PerPage = 25,
+    as_json: Json = False,
+) -> None:
+    """List processes, the newest first."""
+    system = services()
+    asked = (query, order, page, per_page)
+    show_page(system, LISTING, system.processes.list, views.process, _COLUMNS, asked, as_json=as_json)
+
+
+@app.command("show")
+def show_process(job_id: Annotated[str, typer.Argument(help="The job's id.")], as_json: Json = False) -> None:
+    """Show how a job stands; while it runs, how far it is."""
+    system = services()
+    with caught_up(system):
+        process, progress = system.processes.status(job_id)
+        told = None if progress is None else sentence(progress)
+        show_one({**views.process(process), "progress": progress if as_json else told}, as_json=as_json)
