@@ -24,7 +24,9 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
     """Make the backup and return its manifest; raise JobFailed or OSError, and then leave clean-up to ``undo``."""
     places, started = job.places, utc_now()
     folder = _working(job)
-    folder.mkdir(mode=0o700)
+    folder.mkdir(
+        mode=0o700, parents=True
+    )  # Another disk may have been mounted here since the service started.
     progress = Progress(places.job(job.job_id), job.expected_bytes)
     progress.phase("copying")
     base = read_manifest(places.backup(job.base)) if job.base else None

@@ -41,7 +41,8 @@ class Desk:
         self.stopping = threading.Event()
         self._settings = settings
         self._restore_dir = settings.restore_dir or settings.backup_dir / "restores"
-        for folder in (settings.backup_dir / ".work", settings.backup_dir / ".trash", self._restore_dir):
+        self._trash = settings.backup_dir / ".trash"
+        for folder in (settings.backup_dir / ".work", self._trash, self._restore_dir):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._control = JobControl(settings.job_dir, settings.backup_dir)
         self._planner = Planner(settings, self._restore_dir, self._control.history)
@@ -92,7 +93,8 @@ class Desk:
                     409, f"backups depend on {command.id}: {', '.join(dependents)}", dependents=dependents
                 )
             if found:
-                rename_new(folder, self._settings.backup_dir / ".trash" / f"{command.id}.{time.time_ns()}")
+                self._trash.mkdir(mode=0o700, exist_ok=True)
+                rename_new(folder, self._trash / f"{command.id}.{time.time_ns()}")
                 sync_folder(self._settings.backup_dir)
             self._control.journal.append("deleted", backup_id=command.id)
         self._control.tell_change()
@@ -155,7 +157,7 @@ class Desk:
             _remove(folder)
 
     def _empty_trash(self) -> None:
-        for folder in (self._settings.backup_dir / ".trash").iterdir():
+        for folder in self._trash.iterdir():
             _remove(folder)
 
 
