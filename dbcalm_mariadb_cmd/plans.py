@@ -149,6 +149,7 @@ class Planner:
         stamp = datetime.now(UTC).strftime(_STAMP)
         restore_id = _free_name(self._restore_dir, f"{command.id}-restored-{stamp}")
         in_place = command.target == "database"
+        self._restore_dir.mkdir(mode=0o700, exist_ok=True)
         return restore_id, self._settings.data_dir if in_place else self._restore_dir / restore_id
 
 
