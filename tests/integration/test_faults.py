@@ -136,12 +136,13 @@ def test_a_backup_survives_the_restart_of_a_service(rig: Rig, program: str) -> N
 
 
 def test_jobs_exclude_each_other_and_the_refusal_names_the_one_that_runs(rig: Rig, base: str) -> None:
+    lonely = rig.backup()["resource_id"]
     accepted = rig.start("/backups", {"type": "full"})
     for method, path, body in (
         ("POST", "/backups", {"type": "full"}),
         ("POST", "/backups", {"type": "incremental", "from_backup_id": base}),
         ("POST", "/restore", {"id": base, "target": "folder"}),
-        ("DELETE", f"/backups/{base}", None),
+        ("DELETE", f"/backups/{lonely}", None),
     ):
         status, line = rig.refused(method, path, body)
         assert status == 409
