@@ -53,7 +53,10 @@ class FakeSocket:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            request: Any = decode(connection.makefile("rb").readline())
+            line = connection.makefile("rb").readline()
+            if not line:
+                return  # The caller was ended before it had asked.
+            request: Any = decode(line)
             kind = self._commands[request["cmd"]]
             kind.from_args(request["args"])
             answer = getattr(self._service, kind.wire_name)(**request["args"])
