@@ -1,4 +1,5 @@
-"""What the root service can be asked for: nothing but to replace the cron file by a set of schedules."""
+"""What the root service can be asked for: to replace the cron file by a set of schedules, or to look whether it is
+that set's already."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -23,6 +24,7 @@ _NEEDS = {
     "hourly": ("minute",),
     "interval": ("interval_value", "interval_unit"),
 }
+_ADVERBS = {**dict(zip(FREQUENCIES, FREQUENCIES, strict=True)), "interval": "at an interval"}
 _BOUNDS = {"minute": (0, 59), "hour": (0, 23), "day_of_week": (0, 6), "day_of_month": (1, 28)}
 _LARGEST_ID = 2**63 - 1
 _MOST_SCHEDULES = 5000
@@ -50,7 +52,9 @@ class CronSchedule:
         require_word(self.frequency, "frequency", FREQUENCIES)
         for name in _NEEDS[self.frequency]:
             if getattr(self, name) is None:
-                raise InvalidCommand(f"a schedule that runs {self.frequency} needs {name}")
+                raise InvalidCommand(
+                    f"{name} is needed by a schedule that runs {_ADVERBS[self.frequency]}", name
+                )
         for name, (low, high) in _BOUNDS.items():
             if getattr(self, name) is not None:
                 require_integer(getattr(self, name), name, low, high)
@@ -66,13 +70,30 @@ class CronSchedule:
         if type(self.interval_value) is not int or self.interval_value not in whole:
             raise InvalidCommand(
                 f"interval_value in {self.interval_unit} must be one of {', '.join(map(str, whole))}; "
-                "cron keeps no other evenly"
+                "cron keeps no other evenly",
+                "interval_value",
             )
+
+    @property
+    def times(self) -> str:
+        """The five time fields of its cron line."""
+        minute, hour = self.minute, self.hour
+        match self.frequency:
+            case "daily":
+                return f"{minute} {hour} * * *"
+            case "weekly":
+                return f"{minute} {hour} * * {self.day_of_week}"
+            case "monthly":
+                return f"{minute} {hour} {self.day_of_month} * *"
+            case "hourly":
+                return f"{minute} * * * *"
+        step = "*" if self.interval_value == 1 else f"*/{self.interval_value}"
+        return f"{step} * * * *" if self.interval_unit == "minutes" else f"{minute or 0} {step} * * *"
 
 
 @dataclass(frozen=True)
-class UpdateCronSchedules(Command):
-    """Replace the cron file by exactly these schedules, all that are enabled."""
+class _OfSchedules(Command):
+    """A command about a set of schedules, all that are enabled."""
 
     schedules: tuple[CronSchedule, ...]
 
@@ -89,8 +110,16 @@ class UpdateCronSchedules(Command):
         """Return the command with these arguments; raise InvalidCommand where they do not fit."""
         listed = args.get("schedules") if isinstance(args, dict) and set(args) == {"schedules"} else None
         if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
-            raise InvalidCommand("update_cron_schedules takes schedules, a list of objects")
+            raise InvalidCommand(f"{cls.wire_name} takes schedules, a list of objects")
         try:
             return cls(tuple(CronSchedule(**item) for item in listed))
         except TypeError as error:
             raise InvalidCommand("a schedule has an unknown or missing field") from error
+
+
+class UpdateCronSchedules(_OfSchedules):
+    """Replace the cron file by exactly these schedules."""
+
+
+class CheckCronSchedules(_OfSchedules):
+    """Say whether the cron file is as these schedules make it. It changes nothing."""

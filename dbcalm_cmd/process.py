@@ -20,14 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from dbcalm_cmd.wire import (
-    MAX_FRAME,
-    UNKNOWN_COMMAND,
-    Command,
-    WireError,
-    decode,
-    encode,
-)
+from dbcalm_cmd.wire import MAX_FRAME, UNKNOWN_COMMAND, Command, WireError, decode, encode
 
 Answer = dict[str, object]
 """``{"code": int, "status": str, ...}``"""

@@ -15,13 +15,14 @@ from pathlib import Path
 # Debian's cron drops the whole file when a command is longer than 998 characters, hence the bound.
 _PATH = r"/[A-Za-z0-9_./+@-]{1,254}"
 _A_PATH = "an absolute path of at most 255 letters, digits and _ . / + @ -"
-_FORMS = {
+FORMS = {
     "socket": (_PATH, _A_PATH),
     "cron_file": (_PATH, _A_PATH),
     "dbcalm_user": (r"[a-z_][a-z0-9_-]{0,31}", "the name of a user"),
     "program": (f"{_PATH}(?: {_PATH})?", f"{_A_PATH}, or two of them with a space between"),
     "config": (f"(?:{_PATH})?", f"{_A_PATH}, or empty"),
 }
+"""What each key looks like, and how that is said."""
 
 
 class SettingsError(Exception):
@@ -66,9 +67,9 @@ def _require_private(status: os.stat_result, path: Path) -> None:
 
 
 def _mistake(key: str, value: object) -> str | None:
-    if key not in _FORMS:
+    if key not in FORMS:
         return f"unknown key {key!r}; known keys: {', '.join(field.name for field in fields(Settings))}"
-    form, allowed = _FORMS[key]
+    form, allowed = FORMS[key]
     if not isinstance(value, str) or not re.fullmatch(form, value):
         return f"{key} must be {allowed}"
     return None

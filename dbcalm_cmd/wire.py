@@ -26,7 +26,14 @@ class WireError(Exception):
 
 
 class InvalidCommand(WireError):
-    """A command whose arguments are missing, unknown or out of range; the message names the argument."""
+    """A command whose arguments are missing, unknown or out of range; the message names the argument.
+
+    ``field`` is its name where the message is ``<field> <problem>``, else empty.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 def encode(message: dict[str, object]) -> bytes:
@@ -108,10 +115,10 @@ class Command:
 def require_word(value: object, name: str, allowed: tuple[str, ...]) -> None:
     """Raise InvalidCommand unless the value is one of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
-        raise InvalidCommand(f"{name} must be one of {', '.join(allowed)}")
+        raise InvalidCommand(f"{name} must be one of {', '.join(allowed)}", name)
 
 
 def require_integer(value: object, name: str, low: int, high: int) -> None:
     """Raise InvalidCommand unless the value is an integer in [low, high]; a bool is none."""
     if type(value) is not int or not low <= value <= high:
-        raise InvalidCommand(f"{name} must be an integer from {low} to {high}")
+        raise InvalidCommand(f"{name} must be an integer from {low} to {high}", name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from dbcalm_cmd.command import CronSchedule, UpdateCronSchedules
+from dbcalm_cmd.command import CheckCronSchedules, CronSchedule, UpdateCronSchedules
 from dbcalm_cmd_client.transport import Answer, call
 
 
@@ -15,5 +15,11 @@ class CmdClient:
         self._timeout = timeout
 
     def update_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
-        """Replace the cron file by these schedules. 200, or 503 when the file cannot be written."""
+        """Replace the cron file by these schedules. 200, with ``changed`` False where it was so already; 503 when the
+        file cannot be written."""
         return call(self._path, UpdateCronSchedules(tuple(schedules)), self._timeout)
+
+    def check_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
+        """Ask whether the cron file is as these schedules make it. 200, with ``installed``, and with ``present``, the
+        number of schedules that it has; nothing is changed."""
+        return call(self._path, CheckCronSchedules(tuple(schedules)), self._timeout)

@@ -1,10 +1,12 @@
 """What the mysql service can be asked for.
 
-No command carries a path, an option, a program or a host: ids, closed words and bounded numbers only.
+No command carries a path, an option, a program or a host: ids, closed words and bounded numbers only, and one note for
+people, which is stored and nothing else.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Self
 
 from dbcalm_cmd.wire import Command, InvalidCommand, require_integer, require_word
 
@@ -13,8 +15,15 @@ RESERVED_IDS = frozenset({"restores", "trash", "work"})
 LONGEST_WAIT = 25.0
 """Seconds that ``read_events`` may be held open."""
 
+LONGEST_REASON = 200
+"""Characters of the reason for which a backup is held."""
+
+MOST_CLEANED = 5000
+"""Backups that one clean-up may delete: they fit into a frame."""
+
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _LARGEST = 2**63 - 1
 
 
@@ -31,14 +40,29 @@ def require_id(value: object, name: str) -> None:
         )
 
 
+def valid_job_id(value: object) -> bool:
+    """Tell whether this may be a job's id."""
+    return isinstance(value, str) and _JOB_ID.fullmatch(value) is not None
+
+
 def _require_job_id(value: object) -> None:
-    if not isinstance(value, str) or not _JOB_ID.fullmatch(value):
+    if not valid_job_id(value):
         raise InvalidCommand("job_id must be 32 hexadecimal digits")
 
 
 def _require_number(value: object, name: str, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InvalidCommand(f"{name} must be a number from {low:g} to {high:g}")
+
+
+def _require_reason(value: object) -> None:
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_REASON or not value.isprintable():
+        raise InvalidCommand(f"reason must be 1 to {LONGEST_REASON} printable characters", "reason")
+
+
+def _require_time_or_none(value: object, name: str) -> None:
+    if value is not None and (not isinstance(value, str) or not _TIME.fullmatch(value)):
+        raise InvalidCommand(f"{name} must be a time such as 2026-01-31T03:00:00.000000Z, or null", name)
 
 
 def _require_journal(value: object) -> None:
@@ -96,12 +120,78 @@ class RestoreBackup(Command):
 
 @dataclass(frozen=True)
 class DeleteBackup(Command):
-    """Delete a backup on which no other depends."""
+    """Delete a backup on which no other depends: it goes into the trash."""
 
     id: str
 
     def __post_init__(self) -> None:
         require_id(self.id, "id")
+
+
+@dataclass(frozen=True)
+class UndeleteBackup(Command):
+    """Bring a backup back from the trash, the last one that was deleted under this id."""
+
+    id: str
+
+    def __post_init__(self) -> None:
+        require_id(self.id, "id")
+
+
+@dataclass(frozen=True)
+class HoldBackup(Command):
+    """Keep a backup, and so its chain, from being deleted, until a time (UTC text as DBCalm writes it) or for good."""
+
+    id: str
+    reason: str
+    until: str | None
+
+    def __post_init__(self) -> None:
+        require_id(self.id, "id")
+        _require_reason(self.reason)
+        _require_time_or_none(self.until, "until")
+
+
+@dataclass(frozen=True)
+class ReleaseBackup(Command):
+    """End the hold of a backup."""
+
+    id: str
+
+    def __post_init__(self) -> None:
+        require_id(self.id, "id")
+
+
+@dataclass(frozen=True)
+class CleanupBackups(Command):
+    """Delete these backups, each of which is a leaf once those before it are gone: whole chains that have expired.
+
+    The service deletes none that it would not delete one by one.
+    """
+
+    job_id: str
+    ids: tuple[str, ...]
+    schedule_id: int | None
+
+    def __post_init__(self) -> None:
+        _require_job_id(self.job_id)
+        if len(self.ids) > MOST_CLEANED:
+            raise InvalidCommand(f"ids must be {MOST_CLEANED} at most")
+        for id in self.ids:
+            require_id(id, "each of ids")
+        if len(set(self.ids)) != len(self.ids):
+            raise InvalidCommand("ids must not name a backup twice")
+        if self.schedule_id is not None:
+            require_integer(self.schedule_id, "schedule_id", 1, _LARGEST)
+
+    @classmethod
+    def from_args(cls, args: object) -> Self:
+        """Return the command with these arguments; raise InvalidCommand where they do not fit."""
+        if isinstance(args, dict) and "ids" in args:
+            if not isinstance(args["ids"], list):
+                raise InvalidCommand("ids must be a list")
+            args = {**args, "ids": tuple(args["ids"])}
+        return super().from_args(args)
 
 
 @dataclass(frozen=True)
@@ -120,13 +210,22 @@ class ReadEvents(Command):
 
 @dataclass(frozen=True)
 class ListBackups(Command):
-    """List the whole backups on disk in order of id, those after this id."""
+    """List the whole backups on disk in order of id, those after this id. With ``examine`` each is told to be intact
+    or not, by the names and sizes of its files."""
 
     after: str
+    examine: bool
 
     def __post_init__(self) -> None:
         if self.after != "":
             require_id(self.after, "after")
+        if not isinstance(self.examine, bool):
+            raise InvalidCommand("examine must be true or false")
+
+
+@dataclass(frozen=True)
+class ListTrash(Command):
+    """List the deleted backups that can still be undeleted, the last deleted first."""
 
 
 @dataclass(frozen=True)
@@ -140,5 +239,17 @@ class JobProgress(Command):
 
 
 @dataclass(frozen=True)
+class JobLog(Command):
+    """Read what a job's tool has said, from a byte on."""
+
+    job_id: str
+    offset: int
+
+    def __post_init__(self) -> None:
+        _require_job_id(self.job_id)
+        require_integer(self.offset, "offset", 0, _LARGEST)
+
+
+@dataclass(frozen=True)
 class Check(Command):
-    """Run every check that a full backup would begin with, and report each."""
+    """Run every check that a full backup and a restore of the newest one would begin with, and report on each."""

@@ -6,6 +6,7 @@ Each program has a frozen settings class that names just the keys which it reads
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -87,6 +88,24 @@ def _key_text(value: object) -> str:
     return _text(value)
 
 
+def _duration(value: object) -> timedelta:
+    if type(value) is int and value == 0:
+        return timedelta(0)
+    found = re.fullmatch(r"([0-9]{1,6})([smhdw])", _text(value))
+    if found is None:
+        raise ValueError
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _count(low: int) -> Callable[[object], object]:
+    def read(value: object) -> object:
+        if type(value) is not int or not low <= value <= _MOST:
+            raise ValueError
+        return value
+
+    return read
+
+
 def _origins(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(
         re.fullmatch(r"\*|https?://[^\s/,]+", str(item)) for item in value
@@ -95,6 +114,16 @@ def _origins(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_MOST = 10_000
+_DURATION = "a number with s, m, h, d or w (seconds, minutes, hours, days, weeks) such as 36h, or 0"
+_COUNT = f"an integer from 0 to {_MOST}; 0 is none"
 _FILE = "an absolute path without .."
 _FILE_OR_EMPTY = "an absolute path without .., or empty"
 
@@ -111,6 +140,22 @@ KEYS: dict[str, Key] = {
                                    "[client-dbcalm]: user, password, host or socket.", _path),
     "restore_dir": Key("", _FILE_OR_EMPTY, "Where restores to a folder go; empty: restores/ in backup_dir.",
                        _path_or_empty),
+    "min_full_chains": Key(1, f"an integer from 1 to {_MOST}", "So many whole chains are never deleted, by nobody.",
+                           _count(1)),
+    "min_age": Key(0, _DURATION, "No backup younger than this is deleted, by nobody.", _duration),
+    "trash_delay": Key("24h", _DURATION, "How long a deleted backup can be undeleted, before it is removed from disk.",
+                       _duration),
+    "max_chain_length": Key(0, _COUNT, "An incremental that would make a chain longer than so many backups, its full "
+                            "one counted, becomes a full one.", _count(0)),
+    "full_every": Key(0, _DURATION, "An incremental whose chain began so long ago, or longer, becomes a full backup.",
+                      _duration),
+    "keep_last": Key(0, _COUNT, "Keep the newest so many backups.", _count(0)),
+    "keep_daily": Key(0, _COUNT, "Keep the newest backup of each of the last so many days that have one.", _count(0)),
+    "keep_weekly": Key(0, _COUNT, "The same for weeks, which begin on Monday.", _count(0)),
+    "keep_monthly": Key(0, _COUNT, "The same for months.", _count(0)),
+    "keep_yearly": Key(0, _COUNT, "The same for years.", _count(0)),
+    "schedule_patience": Key("1h", _DURATION, "How long a scheduled backup waits for a job that excludes it.",
+                             _duration),
     "job_dir": Key("/var/lib/dbcalm-mariadb-cmd", _FILE, "Journal, lock and logs of jobs; private to mysql.", _path),
     "api_host": Key("0.0.0.0", "a host name or an IP address", "The address that the API listens on.", _address),
     "api_port": Key(8335, "an integer from 1 to 65535", "The port that the API listens on.", _port),

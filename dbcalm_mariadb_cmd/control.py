@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_cmd.process import Answer, log
+from dbcalm_cmd.process import Answer, log, utc_now
 from dbcalm_mariadb_cmd import runner
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.jobs import Job, exclusive, open_lock, read_order, write_order
+from dbcalm_mariadb_cmd.trash import Trash
 
 _LONGEST_COMMAND = 16_000
 _RETRY_SECONDS = 10.0
@@ -28,22 +29,29 @@ _GRACE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Plan:
-    """A job that may start, the command lines that it will run, what the journal shall say of it beside that, and
-    what the caller is answered."""
+    """A job that may start, the command lines that it will run (or what it does, where it runs none), what the journal
+    shall say of it beside that, and what the caller is answered."""
 
     job: Job
     argvs: list[list[str]]
     event: dict[str, object]
     answer: Answer
+    words: str = ""
+
+    @property
+    def command(self) -> str:
+        """What is done, for people."""
+        return (self.words or " && ".join(map(shlex.join, self.argvs)))[:_LONGEST_COMMAND]
 
 
 class JobControl:
     """Starts runners and notices their ends, also of those that an earlier life of the service started."""
 
-    def __init__(self, job_dir: Path, backup_dir: Path) -> None:
+    def __init__(self, job_dir: Path, backup_dir: Path, now: Callable[[], str] = utc_now) -> None:
         (job_dir / "jobs").mkdir(mode=0o700, exist_ok=True)
-        self.journal = Journal(job_dir / "journal")
+        self.journal = Journal(job_dir / "journal", now)
         self.history = History(self.journal, backup_dir)
+        self.trash = Trash(backup_dir, job_dir, self.journal)
         self.changed = threading.Condition()
         self._job_dir = job_dir
         self._accepting = threading.Lock()
@@ -77,7 +85,7 @@ class JobControl:
                     409, f"job {job_id} is running ({running['type']}); wait for its end", job_id=job_id
                 )
             if time.monotonic() > give_up:
-                raise Refused(409, "another request is being worked on; try again in a moment")
+                raise Refused(409, "another request is being worked on; try again in a moment", job_id=None)
             time.sleep(0.005)
 
     def recover(self, tidy: Callable[[], object]) -> None:
@@ -104,11 +112,7 @@ class JobControl:
             write_order(job)
         except FileExistsError as error:
             raise Refused(409, f"job {job.job_id} was done before") from error
-        fields = {
-            "command": " && ".join(map(shlex.join, planned.argvs))[:_LONGEST_COMMAND],
-            "answer": planned.answer,
-            **planned.event,
-        }
+        fields = {"command": planned.command, "answer": planned.answer, **planned.event}
         self.journal.append("accepted", job_id=job.job_id, **fields)
         self.history.catch_up()
         try:
@@ -162,6 +166,7 @@ class JobControl:
         if self.history.open is None:
             return
         job_id = str(self.history.open["job_id"])
+        self.trash.recover(self.history)
         try:
             end = runner.settle(read_order(self._job_dir / "jobs" / job_id))
         except (OSError, ValueError, KeyError, TypeError) as error:

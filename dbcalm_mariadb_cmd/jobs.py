@@ -92,7 +92,20 @@ class RestoreJob:
         return path / ".dbcalm-restore" if self.target == "database" else path.with_name(f".{path.name}")
 
 
-Job = BackupJob | RestoreJob
+@dataclass(frozen=True)
+class CleanupJob:
+    """Delete these backups, each of which is a leaf when its turn comes. The limits are those of the service's own
+    settings: the runner has none."""
+
+    job_id: str
+    places: Places
+    ids: tuple[str, ...]
+    schedule_id: int | None
+    min_full_chains: int
+    min_age_seconds: float
+
+
+Job = BackupJob | RestoreJob | CleanupJob
 
 
 def write_order(job: Job) -> None:
@@ -115,6 +128,8 @@ def read_order(folder: Path) -> Job:
     kind, places = order.pop("kind"), Places(**order.pop("places"))
     if kind == "RestoreJob":
         return RestoreJob(places=places, **{**order, "chain": tuple(order["chain"])})
+    if kind == "CleanupJob":
+        return CleanupJob(places=places, **{**order, "ids": tuple(order["ids"])})
     server = Origin(**{**order["server"], "ibdata": tuple(order["server"]["ibdata"])})
     return BackupJob(places=places, **{**order, "server": server})
 
@@ -141,6 +156,21 @@ def exclusive(job_dir: Path) -> Iterator[int | None]:
 def open_lock(job_dir: Path) -> int:
     """Return a descriptor of the lock file, not locked."""
     return os.open(job_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def changing(job_dir: Path) -> Iterator[None]:
+    """Hold the small lock of whatever changes a backup that is there: deletes, holds, brings back, or removes it.
+
+    It is held for moments, unlike the lock of jobs, so that a backup can be held while a long job runs. Whoever needs
+    both takes that of jobs first.
+    """
+    descriptor = os.open(job_dir / "changing", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Progress:

@@ -17,7 +17,11 @@ from dbcalm_mariadb_cmd.builder import Binlog
 
 MANIFEST = "dbcalm-manifest.json"
 FILES = "dbcalm-files.json"
-OURS = frozenset({MANIFEST, FILES})
+HOLD = "dbcalm-hold.json"
+HOLD_NEW = f"{HOLD}.new"
+OURS = frozenset({MANIFEST, FILES, HOLD, HOLD_NEW})
+"""What lies in a backup's folder and is not of the backup: neither listed, nor checksummed, nor restored."""
+
 _FORMAT = 1
 _READ_AT_MOST = 4 << 30
 
@@ -90,8 +94,9 @@ def encode_files(files: dict[str, FileState]) -> bytes:
     return json.dumps(rows, indent=0, separators=(",", ":")).encode()
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Return the facts of the backup in this folder; raise Missing or Damaged."""
+def read_manifest(folder: Path, backup_id: str | None = None) -> Manifest:
+    """Return the facts of the backup in this folder, which has its id for a name unless another is given, as in the
+    trash; raise Missing or Damaged."""
     if not folder.is_dir():
         raise Missing(f"backup {folder.name} is gone: {folder} does not exist")
     try:
@@ -103,7 +108,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise Missing(f"{folder} has no {MANIFEST}: it is not a backup that DBCalm made") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"backup {folder.name} is damaged: {MANIFEST} cannot be read") from error
-    if manifest.id != folder.name:
+    if manifest.id != (backup_id or folder.name):
         raise Damaged(f"backup {folder.name} is damaged: its manifest is that of {manifest.id}")
     return manifest
 

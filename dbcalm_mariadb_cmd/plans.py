@@ -7,17 +7,22 @@ from pathlib import Path
 
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import backup, preflight, restore
-from dbcalm_mariadb_cmd.command import FullBackup, IncrementalBackup, RestoreBackup
+from dbcalm_mariadb_cmd.clock import moment, span
+from dbcalm_mariadb_cmd.command import CleanupBackups, FullBackup, IncrementalBackup, RestoreBackup
 from dbcalm_mariadb_cmd.control import Plan
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import History
-from dbcalm_mariadb_cmd.jobs import BackupJob, Places, RestoreJob
+from dbcalm_mariadb_cmd.jobs import BackupJob, CleanupJob, Places, RestoreJob
 from dbcalm_mariadb_cmd.manifest import Manifest
+from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.timeline import doubt
+from dbcalm_mariadb_cmd.trash import Trash
 
 _STAMP = "%Y-%m-%d-%H-%M-%S"
 _NOT_TOLD = ("job_id", "or_full")
+_TOLD_REASONS = 3
+_LONGEST_REASON = 400
 
 
 class Planner:
@@ -30,18 +35,48 @@ class Planner:
 
     def full(self, command: FullBackup) -> Plan:
         """Plan a full backup."""
-        return self._backup(
-            command, preflight.ready_for_backup(self._settings, self._history.newest), None, None
-        )
+        ready = preflight.ready_for_backup(self._settings, self._history.newest)
+        return self._backup(command, ready, None, None, self._timeline(ready))
 
     def incremental(self, command: IncrementalBackup) -> Plan:
-        """Plan an incremental backup, or a full one where the base cannot be trusted."""
-        base, why = self._base(command)
+        """Plan an incremental backup, or a full one where the base cannot be trusted or its chain has had its time."""
+        chain, why = self._chain(command)
+        base = chain[-1] if chain else None
         ready = preflight.ready_for_backup(self._settings, base or self._history.newest)
         if base is not None:
             why = doubt(base, ready.server, self._history.restored_seq)
+        timeline = None if why or base is None else base.timeline
+        why = why or self._outgrown(chain)
         note = f"a full backup is made instead: {why}" if why else None
-        return self._backup(command, ready, None if why else base, note)
+        return self._backup(command, ready, None if why else base, note, timeline)
+
+    def cleanup(self, command: CleanupBackups) -> Plan:
+        """Plan to delete those of the backups that may go; that none may is a job too, which says why."""
+        settings, now = self._settings, self._history.journal.now()
+        ids: list[str] = []
+        if doubted := self._history.clock.doubt(now):
+            note: str | None = f"nothing is deleted: {doubted}"
+        else:
+            limits = Limits(settings.min_full_chains, settings.min_age)
+            ids, reasons = permitted(Stock(settings.backup_dir, limits, now), command.ids)
+            note = _not_deleted(reasons)
+        job = CleanupJob(
+            job_id=command.job_id,
+            places=self._places(None),
+            ids=tuple(ids),
+            schedule_id=command.schedule_id,
+            min_full_chains=settings.min_full_chains,
+            min_age_seconds=settings.min_age.total_seconds(),
+        )
+        event: dict[str, object] = {
+            "type": "cleanup_backups",
+            "seq": 0,
+            "args": {"schedule_id": command.schedule_id, "ids": len(command.ids)},
+            "resource_id": None,
+            "note": note,
+        }
+        answer = _accepted(job_id=job.job_id, id=None, deleting=ids, note=note)
+        return Plan(job, [], event, answer, f"delete {', '.join(ids) or 'nothing'}")
 
     def restore(self, command: RestoreBackup) -> Plan:
         """Plan a restore of a backup and its chain."""
@@ -74,14 +109,27 @@ class Planner:
         answer = _accepted(job_id=job.job_id, id=command.id, chain=list(job.chain), **what)
         return Plan(job, restore.prepares(job), event, answer)
 
-    def _base(self, command: IncrementalBackup) -> tuple[Manifest | None, str | None]:
-        """Return the base, or None and why a full backup has to do."""
+    def _chain(self, command: IncrementalBackup) -> tuple[list[Manifest], str | None]:
+        """Return the base's chain, the base last, or an empty one and why a full backup has to do."""
         try:
-            return preflight.usable_base(self._settings.backup_dir, command.from_backup_id), None
+            return preflight.usable_chain(self._settings.backup_dir, command.from_backup_id), None
         except Refused as refused:
             if not command.or_full:
                 raise
-            return None, str(refused)
+            return [], str(refused)
+
+    def _outgrown(self, chain: list[Manifest]) -> str | None:
+        """Return why this chain shall not be made longer, or None."""
+        longest, oldest = self._settings.max_chain_length, self._settings.full_every
+        if not chain:
+            return None
+        if longest and len(chain) + 1 > longest:
+            return f"the chain of {chain[-1].id} has {len(chain)} backups, and max_chain_length is {longest}"
+        if oldest:
+            age = moment(self._history.journal.now()) - moment(chain[0].start_time)
+            if age >= oldest:
+                return f"the chain's full backup {chain[0].id} is {span(age)} old, and full_every is {span(oldest)}"
+        return None
 
     def _backup(
         self,
@@ -89,9 +137,12 @@ class Planner:
         ready: preflight.Ready,
         base: Manifest | None,
         note: str | None,
+        timeline: str | None,
     ) -> Plan:
+        """Plan a backup on this base, or a full one. ``timeline`` is the one that it goes on with; None begins one."""
+        settings = self._settings
         needed = max(0, ready.server.lsn - base.to_lsn) if base else ready.server.data_bytes
-        preflight.require_space(self._settings.backup_dir, needed, "the backup")
+        preflight.require_space(settings.backup_dir, needed, "the backup", self._trash_advice)
         job = BackupJob(
             job_id=command.job_id,
             places=self._places(ready.tool),
@@ -99,7 +150,7 @@ class Planner:
             base=base.id if base else None,
             seq=self._history.next_seq(),
             schedule_id=command.schedule_id,
-            timeline=self._timeline(base, ready, note) or command.job_id[:12],
+            timeline=timeline or command.job_id[:12],
             note=note,
             server=ready.server.origin,
             tool_version=ready.tool_version,
@@ -117,20 +168,29 @@ class Planner:
         }
         return Plan(job, [backup.copying(job)], event, _accepted(job_id=job.job_id, note=note, **what))
 
-    def _timeline(self, base: Manifest | None, ready: preflight.Ready, note: str | None) -> str | None:
-        """Return the timeline that this backup goes on with, or None if it begins one."""
-        if base is not None:
-            return base.timeline
+    def _timeline(self, ready: preflight.Ready) -> str | None:
+        """Return the timeline that a full backup goes on with, or None if it begins one."""
         newest = self._history.newest
-        if newest is None or note or doubt(newest, ready.server, self._history.restored_seq):
+        if newest is None or doubt(newest, ready.server, self._history.restored_seq):
             return None
         return newest.timeline
 
-    def _places(self, tool: Path) -> Places:
+    def _trash_advice(self) -> str:
+        trash = Trash(self._settings.backup_dir, self._settings.job_dir, self._history.journal)
+        entries = trash.entries()
+        if not entries:
+            return ""
+        size, until = trash.size(), entries[0].purge_at(self._settings.trash_delay)
+        return (
+            f"; {preflight.megabytes(size)} more are in the trash until {until}; "
+            f"root may remove them: rm -r {trash.folder}/*"
+        )
+
+    def _places(self, tool: Path | None) -> Places:
         settings = self._settings
         return Places(
             engine_name=settings.db_type,
-            tool=str(tool),
+            tool=str(tool or ""),
             credentials=str(settings.backup_credentials_file),
             backup_dir=str(settings.backup_dir),
             data_dir=str(settings.data_dir),
@@ -164,6 +224,17 @@ def _free_name(folder: Path, name: str) -> str:
         number += 1
         free = f"{name}-{number}"
     return free
+
+
+def _not_deleted(reasons: list[str]) -> str | None:
+    """Return one sentence for a job's note: why backups that were to be deleted are not."""
+    if not reasons:
+        return None
+    told = [
+        reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..." for reason in reasons
+    ]
+    more = f"; and {len(told) - _TOLD_REASONS} more" if len(told) > _TOLD_REASONS else ""
+    return f"not deleted: {'; '.join(told[:_TOLD_REASONS])}{more}"
 
 
 def _accepted(**fields: object) -> Answer:

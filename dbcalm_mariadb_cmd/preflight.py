@@ -1,6 +1,7 @@
 """What is checked before a job is accepted, so that it fails in the first second and not after the copy."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dbcalm_mariadb_cmd.manifest import (
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.timeline import comparable, series
 
-_RESERVE = 64 << 20
+RESERVE = 64 << 20
 """Bytes that stay free beside every estimate: logs, metadata, and what is written meanwhile."""
 
 
@@ -78,14 +79,22 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
     return program
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raise Refused 507 unless the folder's file system has this many bytes to spare."""
-    status = os.statvfs(folder)
-    free = status.f_bavail * status.f_frsize
-    if free < needed + _RESERVE:
+def require_space(folder: Path, needed: int, what: str, advice: Callable[[], str] = str) -> None:
+    """Raise Refused 507 unless the folder's file system has this many bytes to spare. ``advice`` is asked what else
+    there is to say then."""
+    free = free_bytes(folder)
+    if free < needed + RESERVE:
         raise Refused(
-            507, f"disk full: {what} needs about {_mb(needed + _RESERVE)} in {folder}, {_mb(free)} are free"
+            507,
+            f"disk full: {what} needs about {megabytes(needed + RESERVE)} in {folder}, {megabytes(free)} are free"
+            + advice(),
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what user mysql can still write on the folder's file system."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 def chain_of(backup_dir: Path, backup_id: str) -> list[Manifest]:
@@ -113,15 +122,15 @@ def chain_of(backup_dir: Path, backup_id: str) -> list[Manifest]:
     return chain
 
 
-def usable_base(backup_dir: Path, backup_id: str) -> Manifest:
-    """Return the manifest of a base whose whole chain is unchanged; raise Refused as ``chain_of`` does."""
+def usable_chain(backup_dir: Path, backup_id: str) -> list[Manifest]:
+    """Return the chain of a base, the full first, if all of it is unchanged; raise Refused as ``chain_of`` does."""
     chain = chain_of(backup_dir, backup_id)
     for link in chain:
         try:
             require_unchanged(backup_dir / link.id, read_files(backup_dir / link.id, link))
         except Damaged as error:
             raise Refused(409, str(error)) from error
-    return chain[-1]
+    return chain
 
 
 def _engine(settings: Settings) -> Engine:
@@ -163,5 +172,6 @@ def _require_inside(folder: Path, newest: Manifest) -> None:
         )
 
 
-def _mb(count: int) -> str:
+def megabytes(count: int) -> str:
+    """Return a number of bytes for people."""
     return f"{count / 1e6:,.0f} MB"

@@ -10,11 +10,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import backup, restore
+from dbcalm_mariadb_cmd import backup, cleanup, restore
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.errors import JobFailed, describe
-from dbcalm_mariadb_cmd.jobs import BackupJob, Job, forget_old_logs, read_order
+from dbcalm_mariadb_cmd.jobs import BackupJob, CleanupJob, Job, RestoreJob, forget_old_logs, read_order
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
 
 _NEARLY_FULL = 4 << 20
@@ -36,6 +36,8 @@ def settle(job: Job) -> End:
         if isinstance(job, BackupJob):
             made = backup.undo(job)
             done = made is not None
+        elif isinstance(job, CleanupJob):
+            made, done = None, not cleanup.left(job)
         else:
             made, done = None, restore.undo(job)
     except OSError as error:
@@ -67,7 +69,7 @@ def main(folder: Path, lock: int) -> int:
     job = read_order(folder)
     journal = Journal(Path(job.places.job_dir, "journal"))
     output = Output(folder / "output.log")
-    end = _attempt(job, output, lock)
+    end = _attempt(job, output, lock, journal)
     output.finish()
     try:
         journal_end(journal, job.job_id, end, output.tail())
@@ -77,10 +79,13 @@ def main(folder: Path, lock: int) -> int:
     return 0
 
 
-def _attempt(job: Job, output: Output, lock: int) -> End:
+def _attempt(job: Job, output: Output, lock: int, journal: Journal) -> End:
     try:
         if isinstance(job, BackupJob):
             return End(backup=backup.make(job, output, lock))
+        if isinstance(job, CleanupJob):
+            cleanup.delete(job, journal, lambda line: output.add(f"{line}\n".encode()))
+            return End()
         restore.bring_back(job, output, lock)
         return End()
     except JobFailed as failure:
@@ -89,17 +94,19 @@ def _attempt(job: Job, output: Output, lock: int) -> End:
         failed = End(str(damage), "error", None)
     except OSError as error:
         failed = End(f"cannot go on: {describe(error)}", "error", None)
+    if isinstance(job, CleanupJob):
+        return failed
     settled = settle(job)
     return settled if settled.error is None else failed
 
 
 def _full_disk(job: Job) -> str:
     """Return words for a disk that a job has filled, which the tool does not always name; else nothing."""
-    folder = job.places.working if isinstance(job, BackupJob) else job.working.parent
+    folder = job.working.parent if isinstance(job, RestoreJob) else job.places.working
     status = os.statvfs(folder)
     if status.f_bavail * status.f_frsize >= _NEARLY_FULL:
         return ""
-    return f"disk full: nothing is left for {folder.parent if isinstance(job, BackupJob) else folder}; "
+    return f"disk full: nothing is left for {folder if isinstance(job, RestoreJob) else folder.parent}; "
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The mysql service's settings: the keys of ``config.yml`` that it reads, and no others."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 
@@ -16,5 +17,10 @@ class Settings:
     backup_credentials_file: Path
     restore_dir: Path | None
     job_dir: Path
+    min_full_chains: int
+    min_age: timedelta
+    trash_delay: timedelta
+    max_chain_length: int
+    full_every: timedelta
     mariadb_cmd_socket: Path
     dbcalm_user: str

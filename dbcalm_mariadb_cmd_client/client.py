@@ -6,13 +6,19 @@ from dbcalm_cmd.wire import Command
 from dbcalm_cmd_client import Answer, call
 from dbcalm_mariadb_cmd.command import (
     Check,
+    CleanupBackups,
     DeleteBackup,
     FullBackup,
+    HoldBackup,
     IncrementalBackup,
+    JobLog,
     JobProgress,
     ListBackups,
+    ListTrash,
     ReadEvents,
+    ReleaseBackup,
     RestoreBackup,
+    UndeleteBackup,
 )
 
 
@@ -42,23 +48,52 @@ class MariadbCmdClient:
         return self._call(RestoreBackup(job_id, id, target))
 
     def delete_backup(self, id: str) -> Answer:
-        """Delete a backup. 200; 404; 409 with ``dependents``."""
+        """Put a backup into the trash. 200; 404; 409 with ``dependents``, or held, too young, or of the last chains."""
         return self._call(DeleteBackup(id))
+
+    def undelete_backup(self, id: str) -> Answer:
+        """Bring a backup back from the trash. 200; 404; 409 if its base is gone or its id taken."""
+        return self._call(UndeleteBackup(id))
+
+    def hold_backup(self, id: str, reason: str, until: str | None) -> Answer:
+        """Keep a backup and its chain from being deleted. 200; 404; 409 if it is damaged."""
+        return self._call(HoldBackup(id, reason, until))
+
+    def release_backup(self, id: str) -> Answer:
+        """End a hold. 200, also if there is none; 404."""
+        return self._call(ReleaseBackup(id))
+
+    def cleanup_backups(self, job_id: str, ids: tuple[str, ...], schedule_id: int | None) -> Answer:
+        """Start to delete expired backups. 202 with ``deleting``, a list of ids, and ``note``, which says why others
+        are not deleted; 409."""
+        return self._call(CleanupBackups(job_id, ids, schedule_id))
 
     def read_events(self, journal: str, offset: int, wait: float) -> Answer:
         """Read the journal. 200 with ``journal, offset, events, more``."""
         return self._call(ReadEvents(journal, offset, wait))
 
-    def list_backups(self, after: str) -> Answer:
-        """List whole backups on disk. 200 with ``backups, more``."""
-        return self._call(ListBackups(after))
+    def list_backups(self, after: str, examine: bool = False) -> Answer:
+        """List whole backups on disk. 200 with ``backups, more``; each backup is the facts of its manifest with
+        ``hold`` (``reason``, ``until``; or None) and ``intact`` (None unless examined)."""
+        return self._call(ListBackups(after, examine))
+
+    def list_trash(self) -> Answer:
+        """List deleted backups. 200 with ``backups``: the facts of each with ``deleted_at`` and ``purge_at``."""
+        return self._call(ListTrash())
 
     def job_progress(self, job_id: str) -> Answer:
         """Tell how far a job is. 200 with ``phase, bytes_done, bytes_total``; 404."""
         return self._call(JobProgress(job_id))
 
+    def job_log(self, job_id: str, offset: int) -> Answer:
+        """Read a job's log. 200 with ``text``, ``offset`` to go on from, and ``more``; 404 if it is not kept."""
+        return self._call(JobLog(job_id, offset))
+
     def check(self) -> Answer:
-        """Check all that a backup needs. 200 with ``checks``."""
+        """Check all that a backup and a restore need. 200 with ``database`` (``ok``, ``message``), ``space``
+        (``free_bytes``, ``needed_bytes``; the latter None where it cannot be told), ``chain`` (``ids`` of what a
+        restore of the newest backup would use, the full one first, and ``problem``, None if it is intact), ``trash``
+        (``count``, ``bytes``) and ``clock``, which says why nothing is cleaned up, or is None."""
         return self._call(Check())
 
     def _call(self, command: Command) -> Answer:

@@ -7,7 +7,7 @@ torn by a power cut is closed by the next append and then skipped.
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,17 +22,19 @@ _FIRST_LINE = 4096
 class Journal:
     """One journal file. Several processes may append to it and read it at once.
 
-    ``id`` names the file, so that a reader which remembers an offset notices when it is another journal.
+    ``id`` names the file, so that a reader which remembers an offset notices when it is another journal. ``now`` tells
+    the time that events get, and by which everything else that the service does is timed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: Callable[[], str] = utc_now) -> None:
+        self.now = now
         self._path = path
         with self._locked() as descriptor:
             if b"\n" not in os.pread(descriptor, _FIRST_LINE, 0):  # New, or torn before anything was told.
                 os.ftruncate(descriptor, 0)
                 _append(
                     descriptor,
-                    {"event": "journal", "at": utc_now(), "id": os.urandom(16).hex()},
+                    {"event": "journal", "at": self.now(), "id": os.urandom(16).hex()},
                 )
         with path.open("rb") as file:
             self.id = str(json.loads(file.readline())["id"])
@@ -40,7 +42,7 @@ class Journal:
     def append(self, event: str, **fields: object) -> None:
         """Add an event with the present time; it is on the device when this returns. Raise OSError otherwise."""
         with self._locked() as descriptor:
-            _append(descriptor, {"event": event, "at": utc_now(), **fields})
+            _append(descriptor, {"event": event, "at": self.now(), **fields})
 
     def size(self) -> int:
         """Return the bytes of the journal."""

@@ -70,7 +70,10 @@ def read_facts(engine: Engine, client: Path, credentials: Path, base: Binlog | N
     _require_grants(engine, account[1], asked.stderr)
     if _LOCKED.search(asked.stderr):
         raise Refused(
-            409, "another backup, not one of DBCalm's, holds the server's backup lock; wait for its end"
+            409,
+            "the server's backup lock is not to be had: another backup, not one of DBCalm's, or a session with "
+            "LOCK TABLES is in the way; wait for its end",
+            job_id=None,
         )
     if ["#binlogs"] not in rows or ["#probes"] not in rows:
         raise Refused(503, "the database stopped answering; see that it runs")

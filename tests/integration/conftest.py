@@ -1,13 +1,16 @@
 """One sandbox for all tests here: a real MariaDB, the three services under their users, the API over TLS."""
 
 import itertools
+import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dbcalm_mariadb_cmd.manifest import MANIFEST
 from dev.demo_lib.data import checksums
 from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.database import Database
@@ -25,6 +28,12 @@ CREATE TABLE shop.packed (id INT PRIMARY KEY, body VARCHAR(200)) ENGINE=InnoDB R
 INSERT INTO shop.packed SELECT seq, SHA1(seq) FROM seq_1_to_2000;
 """
 
+KEPT_FOR_A_DAY = {
+    "backup_type": "full", "frequency": "daily", "hour": 3, "minute": 0, "enabled": False,
+    "retention_value": 1, "retention_unit": "days",
+}  # fmt: skip
+"""A schedule that only says how long to keep what it made: cron never hears of it."""
+
 
 class Rig:
     """A sandbox with what tests do to it again and again."""
@@ -41,6 +50,14 @@ class Rig:
         status = self.end(self.start("/backups", {"type": "full", **order}))
         assert status["status"] == "success", status
         return status
+
+    def chain(self, *names: str, **order: Any) -> list[str]:
+        """Make a full backup and incrementals on it under these ids, with changes in between; return the ids."""
+        for base, name in zip((None, *names), names, strict=False):
+            self.change()
+            built = {"type": "incremental", "from_backup_id": base} if base else {}
+            self.backup(id=name, **built, **order)
+        return list(names)
 
     def restore(self, backup_id: str, target: str) -> Path:
         """Restore a backup, which must succeed; return where it is now."""
@@ -109,15 +126,54 @@ class Rig:
         finally:
             server.stop()
 
+    def on_disk(self) -> set[str]:
+        """Return the ids of the backups that lie in the folder of backups."""
+        return {path.parent.name for path in self.backups.glob(f"*/{MANIFEST}")}
+
+    def listed(self) -> list[str]:
+        """Return the ids of all backups that the API lists, the newest first."""
+        return [str(one["id"]) for one in self.api.call("GET", "/backups?per_page=1000")["items"]]
+
+    def deleted(self) -> list[str]:
+        """Return the ids of what can be undeleted, the last deleted first."""
+        return [str(one["id"]) for one in self.api.call("GET", "/trash")["items"]]
+
+    def rewrite(self, backup_id: str, **facts: object) -> None:
+        """Give facts of a stored backup's manifest other values, as only root could."""
+        path = self.backups / backup_id / MANIFEST
+        owner = path.stat()
+        fresh = path.with_suffix(".rewritten")
+        fresh.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+        os.chown(fresh, owner.st_uid, owner.st_gid)
+        fresh.chmod(owner.st_mode)
+        fresh.replace(path)
+
+    @contextmanager
+    def configured(self, *programs: str, **keys: object) -> Iterator[None]:
+        """Let the configuration say something else as well for a while, and restart the programs that read it."""
+        config = self.sandbox.layout.config
+        original = config.read_text()
+        config.write_text(
+            original + "".join(f"{name}: {json.dumps(value)}\n" for name, value in keys.items())
+        )
+        try:
+            for name in programs:
+                self.sandbox.restart(name)
+            yield
+        finally:
+            config.write_text(original)
+            for name in programs:
+                self.sandbox.restart(name)
+
     def stored(self, backup_id: str) -> dict[str, tuple[int, int, int]]:
         """Return the state of every file of a stored backup."""
         return states(self.backups / backup_id)
 
     def leftovers(self) -> list[Path]:
         """Return everything that a job should have removed."""
-        places = [self.backups / ".work", self.backups / ".trash"]
+        half_removed = (self.backups / ".trash").glob("purging.*")
         half_restored = (self.backups / "restores").glob(".*")
-        return [*(entry for place in places for entry in place.iterdir()), *half_restored]
+        return [*(self.backups / ".work").iterdir(), *half_removed, *half_restored]
 
     def everything_runs(self) -> None:
         """Start whatever a test has left down."""
@@ -146,6 +202,24 @@ def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield Rig(sandbox)
     finally:
         sandbox.down()
+
+
+@pytest.fixture(scope="session")
+def shared_plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    sandbox = Sandbox.up(tmp_path_factory.mktemp("plain") / "sandbox")
+    table = "(id INT PRIMARY KEY, body VARCHAR(200))"
+    try:
+        sandbox.sql(f"CREATE DATABASE shop; CREATE TABLE shop.orders {table}; CREATE TABLE shop.log {table}")
+        yield Rig(sandbox)
+    finally:
+        sandbox.down()
+
+
+@pytest.fixture
+def plain(shared_plain: Rig) -> Iterator[Rig]:
+    """Give a sandbox whose whole stock of backups is the test's to decide on, with hardly any data."""
+    yield shared_plain
+    shared_plain.everything_runs()
 
 
 @pytest.fixture

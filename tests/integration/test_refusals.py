@@ -90,14 +90,15 @@ def test_a_missing_grant_is_named_with_the_statement_to_type(rig: Rig, grant: st
     assert rig.backup()["status"] == "success"
 
 
-def test_while_another_backup_holds_the_server(rig: Rig) -> None:
+@pytest.mark.parametrize("statement", ["BACKUP STAGE START", "LOCK TABLES shop.log WRITE"])
+def test_while_another_backup_or_a_locked_table_is_in_the_way(rig: Rig, statement: str) -> None:
     holder = subprocess.Popen(
         ["mariadb", f"--socket={rig.sandbox.database.socket}", "--user=root"],
         stdin=subprocess.PIPE,
         text=True,
     )
     assert holder.stdin
-    holder.stdin.write("BACKUP STAGE START; SELECT SLEEP(30);\n")
+    holder.stdin.write(f"{statement}; SELECT SLEEP(30);\n")
     holder.stdin.flush()
     try:
         while "SLEEP" not in rig.sandbox.sql("SHOW PROCESSLIST"):
@@ -105,6 +106,8 @@ def test_while_another_backup_holds_the_server(rig: Rig) -> None:
         status, line = rig.refused("POST", "/backups", FULL)
         assert status == 409
         assert "backup lock" in line
+        assert "another backup" in line
+        assert "a session with LOCK TABLES" in line
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()

@@ -218,10 +218,17 @@ def test_a_wrong_call_is_refused_before_anything_is_connected(folder: Path) -> N
             lambda: mariadb.restore_backup(job, "a", "/var/lib/mysql"),
             lambda: mariadb.delete_backup(".."),
             lambda: mariadb.read_events("", -1, 0),
+            lambda: mariadb.undelete_backup(".."),
+            lambda: mariadb.hold_backup("a", "\n", None),
+            lambda: mariadb.hold_backup("a", "r", "tomorrow"),
+            lambda: mariadb.release_backup(""),
+            lambda: mariadb.cleanup_backups(job, ("a", "a"), None),
             lambda: mariadb.list_backups("/"),
+            lambda: mariadb.job_log(job, -1),
             lambda: mariadb.job_progress(job + "0"),
             lambda: cron.update_cron_schedules([{"id": 1}]),  # type: ignore[list-item]
             lambda: cron.update_cron_schedules([CronSchedule(True, "full", "hourly", minute=1)]),
+            lambda: cron.check_cron_schedules([{"id": 1}]),  # type: ignore[list-item]
         ]
         for wrong in calls:
             with pytest.raises(InvalidCommand):
@@ -253,10 +260,26 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
             "read_events",
             {"journal": "j", "offset": 5, "wait": 0.5},
         ),
-        (lambda: mariadb.list_backups("a"), "list_backups", {"after": "a"}),
+        (lambda: mariadb.undelete_backup("a"), "undelete_backup", {"id": "a"}),
+        (
+            lambda: mariadb.hold_backup("a", "r", None),
+            "hold_backup",
+            {"id": "a", "reason": "r", "until": None},
+        ),
+        (lambda: mariadb.release_backup("a"), "release_backup", {"id": "a"}),
+        (
+            lambda: mariadb.cleanup_backups(job, ("a",), 7),
+            "cleanup_backups",
+            {"job_id": job, "ids": ["a"], "schedule_id": 7},
+        ),
+        (lambda: mariadb.list_backups("a"), "list_backups", {"after": "a", "examine": False}),
+        (lambda: mariadb.list_backups("", True), "list_backups", {"after": "", "examine": True}),
+        (mariadb.list_trash, "list_trash", {}),
+        (lambda: mariadb.job_log(job, 5), "job_log", {"job_id": job, "offset": 5}),
         (lambda: mariadb.job_progress(job), "job_progress", {"job_id": job}),
         (mariadb.check, "check", {}),
         (lambda: cron.update_cron_schedules([]), "update_cron_schedules", {"schedules": []}),
+        (lambda: cron.check_cron_schedules([]), "check_cron_schedules", {"schedules": []}),
     ]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

@@ -275,16 +275,16 @@ def test_ten_thousand_commands_are_all_answered_and_leave_nothing_behind(
     # The cron file lies in memory where there is such a folder: the disk's fsync is not what is measured.
     cron = Path("/dev/shm" if Path("/dev/shm").is_dir() else folder) / f"{folder.name}-cron"
     service = root_service(cron_file=str(cron))
-    line = encode(
-        {
-            "cmd": "update_cron_schedules",
-            "args": {"schedules": [{"id": 1, "backup_type": "full", "frequency": "hourly", "minute": 5}]},
-        }
-    )
+    schedule = {"id": 1, "backup_type": "full", "frequency": "hourly"}
+    lines = [  # in turns, so that each is written
+        encode({"cmd": "update_cron_schedules", "args": {"schedules": [{**schedule, "minute": minute}]}})
+        for minute in (5, 6)
+    ]
 
     def call(times: int) -> tuple[int, int, int]:
-        for _ in range(times):
-            assert service.send(line) == b'{"code":200,"status":"ok","schedules":1}\n'
+        for number in range(times):
+            answer = service.send(lines[number % 2])
+            assert answer == b'{"code":200,"status":"ok","schedules":1,"changed":true}\n'
         service.wait_until(lambda: service.figure("Threads") == 1)
         return service.figure("Threads"), service.descriptors(), service.figure("VmRSS")
 

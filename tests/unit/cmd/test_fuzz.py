@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dbcalm_cmd.command import UpdateCronSchedules
+from dbcalm_cmd.command import CheckCronSchedules, UpdateCronSchedules
 from dbcalm_cmd.process import Server
 from dbcalm_cmd.wire import Command, WireError, decode
 from dbcalm_mariadb_cmd import command as mariadb
@@ -18,10 +18,10 @@ from dbcalm_mariadb_cmd import command as mariadb
 pytestmark = pytest.mark.slow
 
 JOB = "0123456789abcdef" * 2
+SCHEDULES = [{"id": 1, "backup_type": "full", "frequency": "hourly", "minute": 5}]
 REQUESTS: dict[type[Command], dict[str, Any]] = {
-    UpdateCronSchedules: {
-        "schedules": [{"id": 1, "backup_type": "full", "frequency": "hourly", "minute": 5}]
-    },
+    UpdateCronSchedules: {"schedules": SCHEDULES},
+    CheckCronSchedules: {"schedules": SCHEDULES},
     mariadb.FullBackup: {"job_id": JOB, "id": "monday", "schedule_id": 3},
     mariadb.IncrementalBackup: {
         "job_id": JOB,
@@ -32,9 +32,15 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
     },
     mariadb.RestoreBackup: {"job_id": JOB, "id": "monday", "target": "folder"},
     mariadb.DeleteBackup: {"id": "monday"},
+    mariadb.UndeleteBackup: {"id": "monday"},
+    mariadb.HoldBackup: {"id": "monday", "reason": "audit", "until": "2030-01-31T03:00:00.000000Z"},
+    mariadb.ReleaseBackup: {"id": "monday"},
+    mariadb.CleanupBackups: {"job_id": JOB, "ids": ["monday", "tuesday"], "schedule_id": None},
     mariadb.ReadEvents: {"journal": "", "offset": 0, "wait": 0.5},
-    mariadb.ListBackups: {"after": ""},
+    mariadb.ListBackups: {"after": "", "examine": True},
+    mariadb.ListTrash: {},
     mariadb.JobProgress: {"job_id": JOB},
+    mariadb.JobLog: {"job_id": JOB, "offset": 0},
     mariadb.Check: {},
 }
 """A good request for each command of both services."""

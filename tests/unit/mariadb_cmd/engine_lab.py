@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
@@ -106,6 +107,11 @@ class Lab:
             backup_credentials_file=self.credentials,
             restore_dir=None,
             job_dir=self.jobs,
+            min_full_chains=1,
+            min_age=timedelta(0),
+            trash_delay=timedelta(hours=24),
+            max_chain_length=0,
+            full_every=timedelta(0),
             mariadb_cmd_socket=self.root / "socket",
             dbcalm_user="nobody",
         )

@@ -7,13 +7,19 @@ import pytest
 from dbcalm_cmd.wire import Command, InvalidCommand
 from dbcalm_mariadb_cmd.command import (
     Check,
+    CleanupBackups,
     DeleteBackup,
     FullBackup,
+    HoldBackup,
     IncrementalBackup,
+    JobLog,
     JobProgress,
     ListBackups,
+    ListTrash,
     ReadEvents,
+    ReleaseBackup,
     RestoreBackup,
+    UndeleteBackup,
     valid_id,
 )
 
@@ -27,9 +33,15 @@ GOOD: list[tuple[type[Command], dict[str, Any]]] = [
     (RestoreBackup, {"job_id": JOB, "id": "monday", "target": "folder"}),
     (DeleteBackup, {"id": "monday"}),
     (ReadEvents, {"journal": "", "offset": 0, "wait": 0.5}),
-    (ListBackups, {"after": "monday"}),
+    (ListBackups, {"after": "monday", "examine": True}),
     (JobProgress, {"job_id": JOB}),
     (Check, {}),
+    (UndeleteBackup, {"id": "monday"}),
+    (HoldBackup, {"id": "monday", "reason": "audit of 2026", "until": "2027-01-31T03:00:00.000000Z"}),
+    (ReleaseBackup, {"id": "monday"}),
+    (CleanupBackups, {"job_id": JOB, "ids": ["monday", "tuesday"], "schedule_id": 3}),
+    (ListTrash, {}),
+    (JobLog, {"job_id": JOB, "offset": 5}),
 ]
 FIELDS = [(command, args, field) for command, args in GOOD for field in args]
 
@@ -50,7 +62,8 @@ NO_IDS = [None, True, False, 0, 1, 1.5, [], ["a"], {}, {"a": 1}, b"a", 10**300]
 
 @pytest.mark.parametrize(("command", "args"), GOOD, ids=lambda value: getattr(value, "wire_name", ""))
 def test_a_good_request_becomes_its_command(command: type[Command], args: dict[str, Any]) -> None:
-    assert vars(command.from_args(args)) == args
+    made = vars(command.from_args(args))
+    assert {name: list(value) if isinstance(value, tuple) else value for name, value in made.items()} == args
 
 
 def test_commands_are_named_on_the_wire_as_in_the_code() -> None:
@@ -63,6 +76,12 @@ def test_commands_are_named_on_the_wire_as_in_the_code() -> None:
         "list_backups",
         "job_progress",
         "check",
+        "undelete_backup",
+        "hold_backup",
+        "release_backup",
+        "cleanup_backups",
+        "list_trash",
+        "job_log",
     ]
 
 
@@ -192,10 +211,58 @@ def test_the_journal_is_a_short_text() -> None:
     refuses(ReadEvents, args, "journal", ["x" * 65, "x" * 100_000, None, True, 0, 1.5, [], {}])
 
 
-def test_an_offset_is_an_integer_from_0() -> None:
-    args = dict(GOOD[4][1])
-    takes(ReadEvents, args, "offset", [0, 1, 2**63 - 1])
-    refuses(ReadEvents, args, "offset", [-1, 2**63, 10**5000, True, False, 0.0, 1.5, "0", None, [], {}])
+@pytest.mark.parametrize("command", [ReadEvents, JobLog])
+def test_an_offset_is_an_integer_from_0(command: type[Command]) -> None:
+    args = dict(GOOD)[command]
+    takes(command, args, "offset", [0, 1, 2**63 - 1])
+    refuses(command, args, "offset", [-1, 2**63, 10**5000, True, False, 0.0, 1.5, "0", None, [], {}])
+
+
+def test_a_reason_is_one_short_line() -> None:
+    args = dict(GOOD)[HoldBackup]
+    takes(HoldBackup, args, "reason", ["x", "before the upgrade: é, 日本", "x" * 200])
+    refuses(
+        HoldBackup, args, "reason", ["", "x" * 201, "a\nb", "a\0", "\x1b[2J", "\ud800", None, 5, True, [], {}]
+    )
+
+
+def test_the_end_of_a_hold_is_a_time_as_dbcalm_writes_it_or_none() -> None:
+    args = dict(GOOD)[HoldBackup]
+    takes(HoldBackup, args, "until", [None, "2026-11-23T03:00:00.000000Z"])
+    wrong = ["", "2026-11-23", "2026-11-23T03:00:00Z", "2026-11-23T03:00:00.000000+00:00", "x" * 27]
+    refuses(
+        HoldBackup,
+        args,
+        "until",
+        [*wrong, "2026-11-23T03:00:00.000000Z\n", "٢" * 4 + "-11-23", 5, True, [], {}],
+    )
+
+
+def test_a_clean_up_takes_a_list_of_ids_each_once() -> None:
+    args = dict(GOOD)[CleanupBackups]
+    for ids in ([], ["a"], [f"b{number}" for number in range(5000)]):
+        assert CleanupBackups.from_args({**args, "ids": ids}) == CleanupBackups(JOB, tuple(ids), 3)
+    for ids in (
+        "monday",
+        {"a": 1},
+        None,
+        5,
+        ["a", "a"],
+        [f"b{number}" for number in range(5001)],
+        [5],
+        [["a"]],
+    ):
+        with pytest.raises(InvalidCommand):
+            CleanupBackups.from_args({**args, "ids": ids})
+    for wrong in BAD_IDS:
+        with pytest.raises(InvalidCommand, match="^each of ids must be "):
+            CleanupBackups.from_args({**args, "ids": ["a", wrong]})
+
+
+def test_examine_is_true_or_false() -> None:
+    args = dict(GOOD)[ListBackups]
+    takes(ListBackups, args, "examine", [True, False])
+    refuses(ListBackups, args, "examine", [0, 1, None, "true", "", 1.0, [], {}])
 
 
 def test_a_wait_is_a_number_of_seconds_up_to_25() -> None:

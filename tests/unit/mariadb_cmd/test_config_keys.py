@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ class All:
     client_bin: Path | None
     backup_credentials_file: Path
     restore_dir: Path | None
+    min_full_chains: int
+    min_age: timedelta
+    trash_delay: timedelta
+    max_chain_length: int
+    full_every: timedelta
+    keep_last: int
+    keep_daily: int
+    keep_weekly: int
+    keep_monthly: int
+    keep_yearly: int
+    schedule_patience: timedelta
     job_dir: Path
     api_host: str
     api_port: int
@@ -101,6 +113,17 @@ def test_an_empty_file_gives_the_documented_defaults(write: Write, text: str) ->
         client_bin=None,
         backup_credentials_file=Path("/etc/dbcalm/credentials.cnf"),
         restore_dir=None,
+        min_full_chains=1,
+        min_age=timedelta(0),
+        trash_delay=timedelta(days=1),
+        max_chain_length=0,
+        full_every=timedelta(0),
+        keep_last=0,
+        keep_daily=0,
+        keep_weekly=0,
+        keep_monthly=0,
+        keep_yearly=0,
+        schedule_patience=timedelta(hours=1),
         job_dir=Path("/var/lib/dbcalm-mariadb-cmd"),
         api_host="0.0.0.0",
         api_port=8335,
@@ -142,7 +165,22 @@ GOOD: dict[str, list[tuple[str, object]]] = {
         ),
     ],
     "dbcalm_user": [("root", "root"), ("_a-b_9", "_a-b_9")],
+    "min_full_chains": [("1", 1), ("10000", 10_000)],
 }
+_DURATIONS = [
+    ("0", timedelta(0)),
+    ("0s", timedelta(0)),
+    ("90s", timedelta(seconds=90)),
+    ("5m", timedelta(minutes=5)),
+    ("36h", timedelta(hours=36)),
+    ("'7d'", timedelta(days=7)),
+    ("999999w", timedelta(weeks=999_999)),
+]
+_NO_DURATION = [
+    "5", "-1", "-1d", "1.5h", "1h30m", "1 h", "1H", "d", "''", "true", "[1d]", "{d: 1}", "1d\u00e9", "1000000d",
+    "\u0663d", '"1d\\n"', "1y", "0.0", "false", "",
+]  # fmt: skip
+_NO_COUNT = ["-1", "10001", "1.0", "'1'", "true", "[1]", "x", ""]
 _NO_PATH = [
     "relative",
     "./a",
@@ -170,7 +208,12 @@ BAD: dict[str, list[str]] = {
                      "['ftp://a']", "", "5"],
     "dbcalm_user": ["''", "Root", "0", "5", "'a b'", "a:b", '"a\\n"', "é", "a" * 33, "[a]", "true", ""],
 }  # fmt: skip
+BAD["min_full_chains"] = ["0", *_NO_COUNT]
 for _name, _key in KEYS.items():
+    if _key.allowed.startswith("a number with"):
+        GOOD[_name], BAD[_name] = list(_DURATIONS), list(_NO_DURATION)
+    if _key.allowed.startswith("an integer from 0"):
+        GOOD[_name], BAD[_name] = [("0", 0), ("1", 1), ("10000", 10_000)], list(_NO_COUNT)
     if _key.allowed.startswith("an absolute path"):
         GOOD[_name] = [("/a/b c", Path("/a/b c")), ("'/a..b/'", Path("/a..b"))]
         BAD[_name] = list(_NO_PATH)

@@ -5,6 +5,8 @@ import os
 import shutil
 import time
 import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,15 +14,18 @@ from engine_lab import CANNOT_CONNECT, Client, Lab, contents, wait_until
 
 from dbcalm_cmd.process import Answer
 from dbcalm_cmd.wire import Command
+from dbcalm_mariadb_cmd.clock import moment, text_of
 from dbcalm_mariadb_cmd.command import (
-    Check,
+    CleanupBackups,
     DeleteBackup,
     FullBackup,
     IncrementalBackup,
     JobProgress,
     ListBackups,
+    ListTrash,
     ReadEvents,
     RestoreBackup,
+    UndeleteBackup,
 )
 from dbcalm_mariadb_cmd.handlers import Desk
 from dbcalm_mariadb_cmd.manifest import MANIFEST, read_manifest
@@ -32,8 +37,9 @@ pytestmark = pytest.mark.slow
 class Office:
     """The service's answers without its socket. ``changes`` are to its settings."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, **changes: object) -> None:
         self.lab = lab
+        self.changes = changes
         self.client = Client(lab)
         shutil.rmtree(lab.data)
         lab.server.rename(lab.data)  # The server works in the data directory, as it does on a host.
@@ -46,7 +52,7 @@ class Office:
         lsn = self.lab.data / ".lsn"
         self.client.rows["Innodb_lsn_current"] = lsn.read_text() if lsn.exists() else "0"
         self.client.settings()
-        return self.lab.settings
+        return replace(self.lab.settings, **self.changes)  # type: ignore[arg-type]
 
     def ask(self, command: Command) -> Answer:
         """Return the answer to a command."""
@@ -62,7 +68,7 @@ class Office:
         """Make an incremental backup to its end."""
         return self.done(IncrementalBackup(uuid.uuid4().hex, backup_id, base, or_full, 3))
 
-    def done(self, command: FullBackup | IncrementalBackup | RestoreBackup) -> Answer:
+    def done(self, command: FullBackup | IncrementalBackup | RestoreBackup | CleanupBackups) -> Answer:
         """Give a job and wait for its success; return the answer it was accepted with, or refused."""
         answer = self.ask(command)
         if answer["code"] == 202:
@@ -176,11 +182,65 @@ class TestBackups:
         answer = office.ask(FullBackup(uuid.uuid4().hex, None, None))
         assert answer["code"] == 507
         assert str(answer["status"]).startswith("disk full: the backup needs about 8,79")
+        assert "trash" not in str(answer["status"])
+
+    def test_a_full_disk_is_told_with_what_the_trash_has_of_it(self, lab: Lab, office: Office) -> None:
+        office.full("monday")
+        office.incremental("monday", "tuesday")
+        lab.rewrite("tuesday", size=7_000_000)
+        office.ask(DeleteBackup("tuesday"))
+        with (lab.data / "huge.ibd").open("wb") as file:
+            file.truncate(1 << 43)
+        answer = office.ask(FullBackup(uuid.uuid4().hex, None, None))
+        listed = office.ask(ListTrash())["backups"]
+        until = listed[0]["purge_at"]  # type: ignore[index]
+        advice = (
+            f"; 7 MB more are in the trash until {until}; root may remove them: rm -r {lab.backups}/.trash/*"
+        )
+        assert (answer["code"], str(answer["status"]).endswith(advice)) == (507, True)
 
     def test_a_server_that_is_down(self, office: Office) -> None:
         office.client.account, office.client.errors = "", CANNOT_CONNECT
         answer = office.ask(FullBackup(uuid.uuid4().hex, None, None))
         assert answer == {"code": 503, "status": "server is not running"}
+
+
+class TestChainLimits:
+    def test_the_longest_chain(self, lab: Lab) -> None:
+        office = Office(lab, max_chain_length=3)
+        office.full("b1")
+        assert office.incremental("b1", "b2")["type"] == "incremental"
+        assert office.incremental("b2", "b3")["type"] == "incremental"
+        answer = office.incremental("b3", "b4")
+        why = "a full backup is made instead: the chain of b3 has 3 backups, and max_chain_length is 3"
+        assert (answer["type"], answer["from_backup_id"], answer["note"]) == ("full", None, why)
+        assert office.incremental("b1", "b5")["type"] == "incremental"  # A branch has a length of its own.
+        assert office.incremental("b4", "b6")["type"] == "incremental"
+        made = {name: read_manifest(lab.backups / name) for name in ("b3", "b4", "b6")}
+        assert made["b4"].note == why
+        assert (
+            len({one.timeline for one in made.values()}) == 1
+        )  # Nobody has put other data under the server.
+
+    def test_the_oldest_full_backup(self, lab: Lab) -> None:
+        office = Office(lab, full_every=timedelta(days=7))
+        office.full("b1")
+        office.incremental("b1", "b2")
+        long_ago = [text_of(datetime.now(UTC) - timedelta(days=age, minutes=-1)) for age in (7, 8)]
+        lab.rewrite("b1", start_time=long_ago[0])
+        assert office.incremental("b2", "b3")["type"] == "incremental"
+        lab.rewrite("b1", start_time=long_ago[1])
+        answer = office.incremental("b3")
+        why = "the chain's full backup b1 is 7 days old, and full_every is 7 days"
+        assert (answer["type"], answer["note"]) == ("full", f"a full backup is made instead: {why}")
+
+    def test_a_doubt_of_the_timeline_is_told_first(self, lab: Lab) -> None:
+        office = Office(lab, max_chain_length=1)
+        office.full("b1")
+        (lab.data / ".lsn").write_text("1")
+        assert "log sequence number" in str(office.incremental("b1", "b2")["note"])
+        made = [read_manifest(lab.backups / name).timeline for name in ("b1", "b2")]
+        assert made[0] != made[1]
 
 
 class TestRestores:
@@ -223,9 +283,46 @@ class TestDeletions:
         for name in ("tuesday", "wednesday", "monday"):
             assert office.ask(DeleteBackup(name)) == {"code": 200, "status": "ok"}
             assert not (lab.backups / name).exists()
-        wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")
+        assert sorted(name.split(".")[0] for name in os.listdir(lab.backups / ".trash")) == [
+            "monday", "tuesday", "wednesday",
+        ]  # fmt: skip
         deleted = [event["backup_id"] for event in self.events(office) if event["event"] == "deleted"]
         assert deleted == ["tuesday", "wednesday", "monday"]
+
+    def test_are_final_at_once_without_a_delay(self, lab: Lab) -> None:
+        office = Office(lab, trash_delay=timedelta(0))
+        self.chain(lab, office)
+        assert office.ask(DeleteBackup("wednesday")) == {"code": 200, "status": "ok"}
+        wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")
+        wait_until(lambda: self.events(office)[-1]["event"] == "purged", "the word of it")
+        assert office.ask(UndeleteBackup("wednesday"))["code"] == 404
+
+    def test_of_a_clean_up_are_final_soon_without_a_delay(self, lab: Lab) -> None:
+        office = Office(lab, trash_delay=timedelta(0))
+        self.chain(lab, office)
+        answer = office.done(CleanupBackups(uuid.uuid4().hex, ("tuesday", "wednesday"), None))
+        assert (answer["deleting"], answer["note"]) == (["wednesday", "tuesday"], None)
+        wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")
+        assert os.listdir(lab.backups / "monday")
+
+    def test_of_the_last_whole_chain_are_refused(self, lab: Lab, office: Office) -> None:
+        office.full("monday")
+        why = "monday is the last whole chain, and min_full_chains is 1: make a full backup first"
+        assert office.ask(DeleteBackup("monday")) == {"code": 409, "status": why}
+
+    def test_can_be_undone_while_they_are_listed_in_the_trash(self, lab: Lab, office: Office) -> None:
+        self.chain(lab, office)
+        for name in ("tuesday", "wednesday"):
+            office.ask(DeleteBackup(name))
+        listed = office.ask(ListTrash())["backups"]
+        assert isinstance(listed, list)
+        assert [backup["id"] for backup in listed] == ["wednesday", "tuesday"]
+        assert listed[0]["from_backup_id"] == "monday"
+        deleted, purged = (moment(listed[0][name]) for name in ("deleted_at", "purge_at"))
+        assert purged - deleted == timedelta(hours=24)
+        assert office.ask(UndeleteBackup("tuesday")) == {"code": 200, "status": "ok"}
+        assert office.incremental("tuesday")["type"] == "incremental"
+        assert len(office.ask(ListTrash())["backups"]) == 1  # type: ignore[arg-type]
 
     def events(self, office: Office) -> list[dict[str, str]]:
         events = office.ask(ReadEvents("", 0, 0))["events"]
@@ -258,7 +355,7 @@ def test_backups_are_listed_some_at_a_time(lab: Lab, office: Office) -> None:
     found: list[str] = []
     more, pages = True, 0
     while more:
-        answer = office.ask(ListBackups(found[-1] if found else ""))
+        answer = office.ask(ListBackups(found[-1] if found else "", False))
         assert isinstance(answer["backups"], list)
         found += [backup["id"] for backup in answer["backups"]]
         more, pages = bool(answer["more"]), pages + 1
@@ -297,17 +394,6 @@ def test_progress_is_told(office: Office) -> None:
     progress = office.ask(JobProgress(str(answer["job_id"])))
     assert (progress["code"], progress["phase"]) == (200, "syncing")
     assert office.ask(JobProgress("0" * 32))["code"] == 404
-
-
-def test_the_check_says_what_a_backup_would(lab: Lab, office: Office) -> None:
-    assert office.ask(Check())["checks"] == [
-        {"name": "backup", "ok": True, "message": f"{lab.tool} 10.11.19, server 10.11.19"}
-    ]
-    lab.credentials.unlink()
-    checks = office.ask(Check())["checks"]
-    assert isinstance(checks, list)
-    assert checks[0]["ok"] is False
-    assert str(checks[0]["message"]).startswith("credentials file not found")
 
 
 class TestStart:

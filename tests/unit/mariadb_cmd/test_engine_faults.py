@@ -190,6 +190,7 @@ def test_an_end_that_does_not_fit_on_the_disk_is_written_as_soon_as_it_does(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    threads = threading.active_count()
     monkeypatch.setattr(control_module, "_RETRY_SECONDS", 0.05)
     mounted(lab, mount, lab.jobs, 128)
     control = JobControl(lab.jobs, lab.backups)
@@ -207,4 +208,4 @@ def test_an_end_that_does_not_fit_on_the_disk_is_written_as_soon_as_it_does(
     assert ends(lab, job) == []
     (lab.jobs / "filler").unlink()
     assert lab.end_of(job.job_id)["reason"] == "interrupted"
-    wait_until(lambda: threading.active_count() == 1, "the watcher's end")
+    wait_until(lambda: threading.active_count() == threads, "the watcher's end")

@@ -152,3 +152,13 @@ def test_a_long_journal_is_read_at_start_in_reasonable_time(
         print(f"\n100,000 events, {path.stat().st_size / 1e6:.0f} MB of journal: {took:.2f} s")
     assert took < 10
     assert history.next_seq() == jobs + 1
+
+
+def test_numbers_of_backups_that_are_told_of_are_taken(lab: Lab, journal: Journal) -> None:
+    history = History(journal, lab.backups)
+    write(journal, lab.jobs / "journal", ended(1, backup=manifest(id="a", seq=9).facts()))
+    write(journal, lab.jobs / "journal", {"event": "deleted", "backup_id": "a", "trash": "a.1"})
+    history.catch_up()
+    assert history.next_seq() == 10
+    assert history.trashed == {"a.1": "a"}
+    assert history.newest is None

@@ -33,7 +33,7 @@ class TestChain:
         chain = lab.chain()
         found = [link.id for link in preflight.chain_of(lab.backups, newest)]
         assert found == list(chain[: chain.index(newest) + 1])
-        assert preflight.usable_base(lab.backups, newest).id == newest
+        assert preflight.usable_chain(lab.backups, newest)[-1].id == newest
 
     def test_of_an_unknown_backup(self, lab: Lab) -> None:
         assert refused(preflight.chain_of, lab.backups, "nope") == (404, "unknown backup nope")
@@ -52,14 +52,14 @@ class TestChain:
         (lab.backups / damaged / "ibdata1").unlink()
         expected = (409, f"backup {damaged} is damaged: ibdata1 is missing")
         assert refused(preflight.chain_of, lab.backups, "inc2") == expected
-        assert refused(preflight.usable_base, lab.backups, "inc2") == expected
+        assert refused(preflight.usable_chain, lab.backups, "inc2") == expected
 
     def test_with_a_changed_link_is_no_base(self, lab: Lab) -> None:
         lab.chain()
         (lab.backups / "full/ibdata1").write_text("SYSTEM")
         assert preflight.chain_of(lab.backups, "inc2")
         expected = (409, "backup full is damaged: the checksum of ibdata1 differs")
-        assert refused(preflight.usable_base, lab.backups, "inc2") == expected
+        assert refused(preflight.usable_chain, lab.backups, "inc2") == expected
 
     def test_over_a_folder_that_is_not_ours(self, lab: Lab) -> None:
         (lab.backups / "theirs").mkdir()
@@ -251,7 +251,9 @@ class TestReadyForBackup:
 
     def test_a_backup_by_somebody_else(self, client: Client) -> None:
         client.errors = "ERROR 1205 (HY000) at line 9: Lock wait timeout exceeded; try restarting transaction"
-        assert refused(ready, client)[0] == 409
+        with pytest.raises(Refused) as lock:
+            ready(client)
+        assert (lock.value.code, lock.value.data) == (409, {"job_id": None})
 
     def test_a_client_that_fails_in_another_way(self, client: Client) -> None:
         client.account, client.errors = "", "mariadb: unknown option '--frob'"

@@ -1,0 +1,62 @@
+"""Holds: a backup is kept from being deleted, with its whole chain, until a time or for good.
+
+A hold is a small file beside the backup's manifest, so that it goes wherever the folder goes and needs no catalogue.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.adapter.tree import sync_folder
+from dbcalm_mariadb_cmd.manifest import HOLD, HOLD_NEW
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why, until when (None: for good) and since when a backup is held. Times are UTC text, whose order is theirs."""
+
+    reason: str
+    until: str | None
+    since: str
+
+    def told(self) -> dict[str, object]:
+        """Return what others are told of it."""
+        return {"reason": self.reason, "until": self.until}
+
+    def is_over(self, now: str) -> bool:
+        """Tell whether its end has passed."""
+        return self.until is not None and self.until <= now
+
+
+def stored_hold(folder: Path) -> Hold | None:
+    """Return the hold of the backup in this folder, also one that is over. One that cannot be read holds for good:
+    somebody wanted this backup kept."""
+    try:
+        facts = json.loads((folder / HOLD).read_bytes())
+        until = facts["until"]
+        return Hold(str(facts["reason"]), None if until is None else str(until), str(facts["since"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return Hold(f"{HOLD} cannot be read", None, "")
+
+
+def hold_of(folder: Path, now: str) -> Hold | None:
+    """Return the hold that is in force."""
+    hold = stored_hold(folder)
+    return None if hold is None or hold.is_over(now) else hold
+
+
+def store_hold(folder: Path, hold: Hold | None) -> None:
+    """Store a hold, or remove the one that is there, whole or not at all, also across a power cut; raise OSError."""
+    if hold is None:
+        (folder / HOLD).unlink(missing_ok=True)
+    else:
+        fresh = folder / HOLD_NEW
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(hold)))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(folder / HOLD)
+    sync_folder(folder)

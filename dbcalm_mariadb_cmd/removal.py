@@ -1,0 +1,197 @@
+"""What may be deleted: the one guard of every deletion, whoever asks for it.
+
+It knows the backups on disk by their manifests and its own settings, and nothing that a caller says. So a caller that
+has fallen into wrong hands can delete no more than the rules leave: never a base that others need, nothing that is
+held, nothing too young, and never the last whole chains.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.clock import moment, span
+from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.history import manifests
+from dbcalm_mariadb_cmd.hold import Hold, hold_of
+from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_files, require_names_and_sizes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """So many whole chains stay, and whatever is younger than this."""
+
+    min_full_chains: int
+    min_age: timedelta
+
+
+class LastChains(Refused):
+    """The deletion of a full backup that would leave too few whole chains."""
+
+
+class Stock:
+    """The backups on disk, read once, and which of them may go. ``now`` is the time that ages are told by."""
+
+    def __init__(self, backup_dir: Path, limits: Limits, now: str) -> None:
+        self._backup_dir = backup_dir
+        self._limits = limits
+        self._now = now
+        self._made = {made.id: made for made in manifests(backup_dir)}
+        self._children: dict[str, list[str]] = defaultdict(list)
+        for made in sorted(self._made.values(), key=lambda made: made.seq):
+            if made.from_backup_id is not None:
+                self._children[made.from_backup_id].append(made.id)
+        self._roots: dict[str, str] = {}
+        for id in sorted(
+            self._made, key=lambda id: -self._made[id].seq
+        ):  # Each chain is walked once, from its end.
+            if id not in self._roots:
+                chain = self.chain_below(id)
+                self._roots |= dict.fromkeys(chain, chain[-1])
+        self._good: dict[str, bool] = {}
+        self._held: dict[str, tuple[str, Hold] | None] | None = None
+
+    def oldest_chain_first(self, ids: Iterable[str]) -> list[str]:
+        """Return those of the ids that are here: chain by chain, so that the newest are the last to go, and in each
+        what builds on others before what it builds on."""
+        known = [id for id in ids if id in self._made]
+        return sorted(known, key=lambda id: (self._made[self._roots[id]].seq, -self._made[id].seq))
+
+    def root_of(self, id: str) -> str:
+        """Return what the backup's chain begins with, also after that was taken out."""
+        return self._roots[id]
+
+    def chain_below(self, id: str) -> list[str]:
+        """Return the backup and what it builds on, as far as that is here; its full one last."""
+        chain: dict[str, None] = {}  # It keeps their order, and finds one at once however many there are.
+        wanted: str | None = id
+        while wanted in self._made and wanted not in chain:
+            chain[wanted] = None
+            wanted = self._made[wanted].from_backup_id
+        return list(chain)
+
+    def above(self, id: str) -> list[str]:
+        """Return what builds on this backup, also through others, in the order in which it was made."""
+        found, following = {id}, [id]
+        while following:
+            for child in self._children.get(following.pop(), ()):
+                if child in self._made and child not in found:
+                    found.add(child)
+                    following.append(child)
+        return sorted(found - {id}, key=lambda child: self._made[child].seq)
+
+    def take_out(self, id: str) -> None:
+        """Go on as if this backup were deleted."""
+        self._made.pop(id, None)
+
+    def remember_holds(self) -> None:
+        """Look at the holds of a chain once from here on: all that is asked is asked of one moment."""
+        self._held = {}
+
+    def require_leaf(self, id: str) -> None:
+        """Raise Refused 409 with the dependents if others build on this backup, be it here or not."""
+        if dependents := self.above(id):
+            raise Refused(409, f"backups depend on {id}: {', '.join(dependents)}", dependents=dependents)
+
+    def require_removable(self, id: str) -> None:
+        """Raise Refused 409 unless this backup, which is here, may be deleted now."""
+        self.require_leaf(id)
+        self._require_not_held(id)
+        self._require_old_enough(self._made[id])
+        self._require_enough_left(self._made[id])
+
+    def _require_not_held(self, id: str) -> None:
+        """A hold is for the whole chain, and for all that builds on its full backup. A base whose manifest cannot be
+        read may be held all the same."""
+        lowest = self._made[self.chain_below(id)[-1]]
+        if found := self._held_above(lowest.from_backup_id or lowest.id):
+            member, hold = found
+            chain = "" if member == id else f", and {id} is of its chain"
+            until = f"until {hold.until}" if hold.until else "for good"
+            raise Refused(409, f"backup {member} is held {until} ({hold.reason}){chain}; release it first")
+
+    def _held_above(self, root: str) -> tuple[str, Hold] | None:
+        """Return the first backup of what begins with this one that is held, and its hold. It is never taken out."""
+        if self._held is not None and root in self._held:
+            return self._held[root]
+        found = None
+        for member in (root, *self.above(root)):
+            if hold := hold_of(self._backup_dir / member, self._now):
+                found = member, hold
+                break
+        if self._held is not None:
+            self._held[root] = found
+        return found
+
+    def _require_old_enough(self, made: Manifest) -> None:
+        """One that was made in the future counts as young, by the clock that is there."""
+        if not self._limits.min_age:
+            return
+        try:
+            young = moment(self._now) - moment(made.end_time) < self._limits.min_age
+        except (ValueError, TypeError):
+            young = True  # Nobody knows how old it is.
+        if young:
+            least = span(self._limits.min_age)
+            raise Refused(
+                409, f"backup {made.id} of {made.end_time} is younger than min_age, which is {least}"
+            )
+
+    def _require_enough_left(self, full: Manifest) -> None:
+        """A full backup that is not whole is none of those that count, so it may go."""
+        least = self._limits.min_full_chains
+        if full.type != "full" or not self._is_good(full):
+            return
+        left = 0
+        for other in self._made.values():
+            if other.type == "full" and other.id != full.id and self._is_good(other):
+                left += 1
+                if left == least:
+                    return
+        last = f"one of the last {left + 1} whole chains" if left else "the last whole chain"
+        raise LastChains(
+            409, f"{full.id} is {last}, and min_full_chains is {least}: make a full backup first"
+        )
+
+    def _is_good(self, full: Manifest) -> bool:
+        if full.id not in self._good:
+            self._good[full.id] = is_intact(self._backup_dir / full.id, full)
+        return self._good[full.id]
+
+
+def is_intact(folder: Path, made: Manifest) -> bool:
+    """Tell whether a backup has all its files in their sizes. Reads no content."""
+    try:
+        require_names_and_sizes(folder, read_files(folder, made))
+    except Damaged:
+        return False
+    return True
+
+
+def permitted(stock: Stock, ids: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return which of these backups may be deleted, in the order in which each is a leaf when its turn comes, and why
+    the others may not. What is not here is passed over.
+
+    A backup that has to stay keeps what it builds on, without a word of its own; and a full one that stays as one of
+    the last keeps its whole chain: the newest backups are not taken off the one chain that must not go.
+    """
+    allowed: list[str] = []
+    reasons: list[str] = []
+    kept: set[str] = set()
+    stock.remember_holds()
+    for id in stock.oldest_chain_first(ids):
+        if id in kept:
+            continue
+        try:
+            stock.require_removable(id)
+        except Refused as refused:
+            if str(refused) not in reasons:
+                reasons.append(str(refused))
+            kept.update(stock.chain_below(id))
+            if isinstance(refused, LastChains):
+                kept.update(other for other in allowed if stock.root_of(other) == id)
+        else:
+            allowed.append(id)
+            stock.take_out(id)
+    return [id for id in allowed if id not in kept], reasons

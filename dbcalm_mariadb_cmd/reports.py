@@ -1,0 +1,132 @@
+"""What the service tells of itself: backups, trash, progress and logs of jobs, and how things stand."""
+
+import codecs
+import json
+import time
+from pathlib import Path
+
+from dbcalm_cmd.process import Answer
+from dbcalm_mariadb_cmd import preflight
+from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups
+from dbcalm_mariadb_cmd.control import JobControl
+from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.history import manifests
+from dbcalm_mariadb_cmd.hold import hold_of
+from dbcalm_mariadb_cmd.manifest import Manifest
+from dbcalm_mariadb_cmd.removal import is_intact
+from dbcalm_mariadb_cmd.settings import Settings
+
+_LISTED_AT_ONCE = 200
+_EXAMINED_SECONDS = 5.0
+_LOG_BYTES = 256 << 10
+_MOST_TOLD = 900_000
+"""Bytes of JSON that surely fit into a frame with what is around them."""
+
+
+class Reports:
+    """Answers questions. Nothing here takes a lock or changes anything."""
+
+    def __init__(self, settings: Settings, control: JobControl) -> None:
+        self._settings = settings
+        self._control = control
+
+    def backups(self, command: ListBackups) -> Answer:
+        """Return the manifests of whole backups, some at a time: fewer if looking at their files takes long."""
+        backup_dir, now = self._settings.backup_dir, self._control.journal.now()
+        give_up = time.monotonic() + _EXAMINED_SECONDS
+        listed: list[dict[str, object]] = []
+        for made in manifests(backup_dir, command.after):
+            if len(listed) == _LISTED_AT_ONCE or (listed and command.examine and time.monotonic() > give_up):
+                return _ok(backups=listed, more=True)
+            folder = backup_dir / made.id
+            hold = hold_of(folder, now)
+            intact = is_intact(folder, made) if command.examine else None
+            listed.append({**made.facts(), "hold": hold.told() if hold else None, "intact": intact})
+        return _ok(backups=listed, more=False)
+
+    def trash(self) -> Answer:
+        """Return what can be undeleted, the last deleted first, as many as fit into an answer."""
+        listed: list[dict[str, object]] = []
+        room = _MOST_TOLD
+        for entry, made in self._control.trash.readable():
+            purge_at = entry.purge_at(self._settings.trash_delay)
+            row = {**made.facts(), "deleted_at": entry.deleted_at, "purge_at": purge_at}
+            room -= len(json.dumps(row))
+            if room < 0:
+                return _ok(backups=listed, more=True)
+            listed.append(row)
+        return _ok(backups=listed, more=False)
+
+    def progress(self, command: JobProgress) -> Answer:
+        """Return how far a job is."""
+        try:
+            stored = (self._job(command.job_id) / "progress.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {"code": 404, "status": f"job {command.job_id} has told no progress"}
+        return _ok(**json.loads(stored))
+
+    def log(self, command: JobLog) -> Answer:
+        """Return what a job's tool has said, from a byte on. No character is cut in two: one that is not whole yet is
+        left for the next answer."""
+        try:
+            with (self._job(command.job_id) / "output.log").open("rb") as file:
+                file.seek(command.offset)
+                chunk = file.read(_LOG_BYTES)
+                text, taken, begun = _text_that_fits(chunk)
+                more = taken > 0 and bool(chunk[taken + begun :] or file.read(1))
+        except FileNotFoundError:
+            if not self._job(command.job_id).is_dir():
+                return {"code": 404, "status": f"the log of job {command.job_id} is not kept"}
+            text, taken, more = "", 0, False  # Its runner is about to begin.
+        return _ok(text=text, offset=command.offset + taken, more=more)
+
+    def check(self) -> Answer:
+        """Report on all that a backup and a restore begin with."""
+        control = self._control
+        control.history.catch_up()
+        database, needed = self._database()
+        newest = max(manifests(self._settings.backup_dir), key=lambda made: made.seq, default=None)
+        return _ok(
+            database=database,
+            space={"free_bytes": preflight.free_bytes(self._settings.backup_dir), "needed_bytes": needed},
+            chain=self._chain(newest),
+            trash={"count": len(control.trash.entries()), "bytes": control.trash.size()},
+            clock=control.history.clock.doubt(control.journal.now()),
+        )
+
+    def _database(self) -> tuple[dict[str, object], int | None]:
+        """Return how the database stands, and the space below which a full backup is refused."""
+        try:
+            ready = preflight.ready_for_backup(self._settings, None)
+        except Refused as refused:
+            return {"ok": False, "message": str(refused)}, None
+        message = f"{ready.tool} {ready.tool_version}, server {ready.server.origin.version}"
+        return {"ok": True, "message": message}, ready.server.data_bytes + preflight.RESERVE
+
+    def _chain(self, newest: Manifest | None) -> dict[str, object]:
+        if newest is None:
+            return {"ids": [], "problem": None}
+        try:
+            chain = preflight.chain_of(self._settings.backup_dir, newest.id)
+        except Refused as refused:
+            return {"ids": [newest.id], "problem": str(refused)}
+        return {"ids": [link.id for link in chain], "problem": None}
+
+    def _job(self, job_id: str) -> Path:
+        return self._settings.job_dir / "jobs" / job_id
+
+
+def _text_that_fits(chunk: bytes) -> tuple[str, int, int]:
+    """Return the text of the first bytes of a log, as many as fit into an answer, how many these are, and how many more
+    there are of a character that is not whole. What is no text, and each control character, takes six bytes of JSON."""
+    while True:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        text = decoder.decode(chunk)
+        if len(json.dumps(text)) <= _MOST_TOLD:
+            begun = len(decoder.getstate()[0])
+            return text, len(chunk) - begun, begun
+        chunk = chunk[: len(chunk) // 2]
+
+
+def _ok(**fields: object) -> Answer:
+    return {"code": 200, "status": "ok", **fields}

@@ -1,0 +1,179 @@
+"""The trash: deleted backups, each in a folder ``<id>.<time in ns>`` beside the backups, until they are purged.
+
+Every method that moves a backup is called while ``changing`` is held. A move and its line in the journal cannot be one
+step; what is killed in between is told by ``recover``, from what lies where.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from dbcalm_cmd.process import log
+from dbcalm_mariadb_cmd import jobs
+from dbcalm_mariadb_cmd.adapter.journal import Journal
+from dbcalm_mariadb_cmd.adapter.linux import rename_new
+from dbcalm_mariadb_cmd.adapter.tree import remove_tree, sync_folder
+from dbcalm_mariadb_cmd.clock import from_ns, moment, text_of, to_ns
+from dbcalm_mariadb_cmd.history import History
+from dbcalm_mariadb_cmd.hold import stored_hold
+from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_manifest
+
+_ENTRY = re.compile(r"([a-z0-9-]{1,64})\.([0-9]{1,20})")
+_PURGING = "purging."
+"""Begins the name of what is being removed. No id has a dot, so no entry that can be undeleted begins like this."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One deleted backup."""
+
+    path: Path
+    backup_id: str
+    time_ns: int
+
+    @property
+    def deleted_at(self) -> str:
+        """When it was deleted."""
+        return text_of(from_ns(self.time_ns))
+
+    def purge_at(self, delay: timedelta) -> str:
+        """When it may be removed."""
+        return text_of(from_ns(self.time_ns + delay // timedelta(microseconds=1) * 1000))
+
+    def manifest(self) -> Manifest:
+        """Return the facts of the backup; raise Damaged."""
+        return read_manifest(self.path, self.backup_id)
+
+
+class Trash:
+    """The trash of one folder of backups. What lies in it and is not named as an entry is not ours and is left."""
+
+    def __init__(self, backup_dir: Path, job_dir: Path, journal: Journal) -> None:
+        self.folder = backup_dir / ".trash"
+        self._backup_dir = backup_dir
+        self._job_dir = job_dir
+        self._journal = journal
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Hold the lock under which backups are moved."""
+        return jobs.changing(self._job_dir)
+
+    def entries(self) -> list[Entry]:
+        """Return what was deleted, the last first."""
+        return sorted(_entries(self.folder), key=lambda entry: entry.time_ns, reverse=True)
+
+    def newest(self, backup_id: str) -> Entry | None:
+        """Return what was deleted last under this id."""
+        return next((entry for entry in self.entries() if entry.backup_id == backup_id), None)
+
+    def size(self) -> int:
+        """Return the bytes of what can be undeleted."""
+        return sum(made.size for _, made in self.readable())
+
+    def readable(self) -> Iterator[tuple[Entry, Manifest]]:
+        """Yield what can be undeleted, the last deleted first, with its facts."""
+        for entry in self.entries():
+            with suppress(Damaged):
+                yield entry, entry.manifest()
+
+    def put(self, backup_id: str, job_id: str | None = None) -> None:
+        """Move a backup here and tell the journal; if that cannot be told, move it back and raise OSError."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        time_ns = to_ns(moment(self._journal.now()))
+        while (entry := self.folder / f"{backup_id}.{time_ns}").exists():
+            time_ns += 1
+        told = {"job_id": job_id} if job_id else {}
+        self._move(
+            self._backup_dir / backup_id,
+            entry,
+            lambda: self._journal.append("deleted", backup_id=backup_id, trash=entry.name, **told),
+        )
+
+    def take_back(self, entry: Entry, made: Manifest) -> None:
+        """Give a deleted backup its place again and tell the journal; raise FileExistsError if that is taken."""
+        self._move(
+            entry.path,
+            self._backup_dir / entry.backup_id,
+            lambda: self._tell_undeleted(entry.path.name, made),
+        )
+
+    def purge(self, delay: timedelta, *, by_clock: bool) -> None:
+        """Remove for good what was deleted so long ago, if the clock can be trusted, and what a purge that was killed
+        has left. Takes the lock by itself, and holds it only while it decides: removing can take minutes."""
+        if by_clock:
+            self._condemn(delay)
+        for folder in _listed(self.folder):
+            if not folder.name.startswith(_PURGING):
+                continue
+            try:
+                remove_tree(folder)
+            except FileNotFoundError:
+                continue  # Somebody else was quicker.
+            except OSError as error:
+                log("error", f"cannot remove {folder}: {error}")
+                continue
+            self._journal.append("purged", trash=folder.name.removeprefix(_PURGING))
+
+    def recover(self, history: History) -> None:
+        """Tell the journal what somebody did and was killed before telling. Takes the lock by itself."""
+        if not self.folder.is_dir():
+            return  # Its disk is not mounted: there is nothing to see, not even that something is gone.
+        with self.changing():
+            history.catch_up()
+            found = {entry.path.name: entry for entry in self.entries()}
+            for name, entry in found.items():
+                if name not in history.trashed and not (self._backup_dir / entry.backup_id).exists():
+                    self._journal.append("deleted", backup_id=entry.backup_id, trash=name)
+            being_removed = {folder.name.removeprefix(_PURGING) for folder in _listed(self.folder)}
+            for name in history.trashed.keys() - found.keys() - being_removed:
+                try:
+                    self._tell_undeleted(name, read_manifest(self._backup_dir / history.trashed[name]))
+                except Damaged:
+                    self._journal.append("purged", trash=name)
+        history.catch_up()
+
+    def _move(self, old: Path, new: Path, tell: Callable[[], None]) -> None:
+        rename_new(old, new)
+        try:
+            sync_folder(new.parent)
+            sync_folder(old.parent)
+            tell()
+        except OSError:
+            rename_new(new, old)
+            raise
+
+    def _tell_undeleted(self, name: str, made: Manifest) -> None:
+        hold = stored_hold(self._backup_dir / made.id)
+        facts = {**made.facts(), "hold": hold.told() if hold else None}
+        self._journal.append("undeleted", backup=facts, trash=name)
+
+    def _condemn(self, delay: timedelta) -> None:
+        """Rename what is due, so that from then on it cannot be undeleted."""
+        now, condemned = self._journal.now(), False
+        for entry in _entries(self.folder):
+            if entry.purge_at(delay) > now:
+                continue
+            with self.changing():
+                try:
+                    rename_new(entry.path, entry.path.with_name(_PURGING + entry.path.name))
+                    condemned = True
+                except FileNotFoundError:
+                    continue  # It was undeleted.
+        if condemned:
+            sync_folder(self.folder)
+
+
+def _entries(folder: Path) -> list[Entry]:
+    found = ((path, _ENTRY.fullmatch(path.name)) for path in _listed(folder))
+    return [Entry(path, match[1], int(match[2])) for path, match in found if match and path.is_dir()]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return what lies in the trash; nothing if it is not there, as when its disk is not mounted."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
