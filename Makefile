@@ -54,6 +54,10 @@ dev: install ## run the three services as their users, restarted when the code c
 audit: install ## what the root service loads, and how many lines it has
 	@$(PYTHON) -m dev.audit
 
+.PHONY: man
+man: install ## write the manual pages into build/man, made from the commands and the keys
+	@$(PYTHON) -m dev.man build/man
+
 .PHONY: lock
 lock: install ## choose library versions anew and pin them with their hashes
 	@$(PYTHON) -m pip install --quiet --quiet uv

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from dbcalm.errors import InvalidConfig
@@ -29,8 +30,17 @@ class Settings:
     jwt_algorithm: str
     cors_origins: tuple[str, ...]
     database_file: Path
+    cmd_socket: Path
     mariadb_cmd_socket: Path
     dbcalm_user: str
+    min_full_chains: int
+    min_age: timedelta
+    keep_last: int
+    keep_daily: int
+    keep_weekly: int
+    keep_monthly: int
+    keep_yearly: int
+    schedule_patience: timedelta
 
 
 def config_path(environment: Mapping[str, str]) -> Path:

@@ -4,8 +4,10 @@ DBCalmError
 ├── InvalidRequest         what was asked does not have the right form
 │   ├── InvalidQuery       a list's query or order
 │   └── InvalidField       one field of a request; knows its name
+├── RuleBroken             what was asked has the right form, but would leave things that do not go together
 ├── NotFound               there is no such thing
 ├── Conflict               it exists already, is in use, or something that excludes it is running
+│   └── Busy               a job that excludes it is running: the same will do later
 ├── Unavailable            something that the request needs is down, missing or busy; asking again may work
 ├── NoSpace                the disk is too full
 ├── ServiceFailed          a service gave an answer that it should not give
@@ -46,12 +48,24 @@ class InvalidField(InvalidRequest):
         self.field = field
 
 
+class RuleBroken(DBCalmError):
+    """What was asked has the right form, but would leave things that do not go together."""
+
+
 class NotFound(DBCalmError):
     """There is no such thing."""
 
 
 class Conflict(DBCalmError):
     """It exists already, is in use, or something that excludes it is running."""
+
+
+class Busy(Conflict):
+    """A job that excludes it is running: the same will do later. ``job_id`` names it where it is known."""
+
+    def __init__(self, message: str, job_id: str | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
 
 
 class Unavailable(DBCalmError):

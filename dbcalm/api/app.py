@@ -13,7 +13,7 @@ from dbcalm.api.endpoint import Application, Endpoint, Routes, in_thread, route_
 from dbcalm.api.failures import http_failure, malformed, refused
 from dbcalm.api.guard import Guard
 from dbcalm.api.openapi import add_pages, answers, extra
-from dbcalm.domain.jobs import Jobs
+from dbcalm.domain.services import Services
 from dbcalm.errors import DBCalmError
 
 _STOP_SECONDS = 0.5
@@ -22,7 +22,8 @@ _STOP_SECONDS = 0.5
 def create_app(
     application: Application, resources: Sequence[Routes], version: str, cors_origins: Iterable[str] = ()
 ) -> FastAPI:
-    """Return the application. While it is served, a thread keeps the catalogue up with the journal of jobs."""
+    """Return the application. While it is served, a thread keeps the catalogue up with the journal of jobs, and
+    another the cron file up with the schedules."""
     app = FastAPI(
         title="DBCalm",
         version=version,
@@ -30,7 +31,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lambda _app: _followed(application.services.jobs),
+        lifespan=lambda _app: _followed(application.services),
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
             DBCalmError: refused,
@@ -76,13 +77,19 @@ def _add(app: FastAPI, endpoint: Endpoint) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _followed(jobs: Jobs) -> AsyncIterator[None]:
+async def _followed(services: Services) -> AsyncIterator[None]:
     stop = threading.Event()
-    follower = threading.Thread(target=jobs.follow, args=(stop,), name="follower", daemon=True)
-    follower.start()
+    threads = [
+        threading.Thread(target=work, args=(stop,), name=name, daemon=True)
+        for name, work in (("follower", services.jobs.follow), ("healer", services.schedules.keep_healed))
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        # It may be waiting for the service; then it ends with the program, and what it would write comes next time.
-        follower.join(_STOP_SECONDS)
+        services.schedules.wake()
+        # They may be waiting for a service; then they end with the program, and what is left to do comes next time.
+        for thread in threads:
+            thread.join(_STOP_SECONDS)

@@ -45,6 +45,73 @@ BACKUP = {
     "retention_unit": None,
     "note": None,
     "timeline": "8c52b0a1f6de",
+    "hold": None,
+}
+
+HOLD_REQUESTS = {
+    "audit": {
+        "summary": "Until a day",
+        "value": {"reason": "audit of January", "until": "2026-04-01T00:00:00Z"},
+    },
+    "good": {"summary": "Until it is released", "value": {"reason": "before the migration"}},
+}
+HELD = {**BACKUP, "hold": {"reason": "audit of January", "until": "2026-04-01T00:00:00.000000Z"}}
+_CHAIN = {
+    "chain": "2026-01-01-03-00-00",
+    "backups": ["2026-01-01-03-00-00", "2026-01-01-04-00-00"],
+    "size": 1181116006,
+    "newest_end_time": "2026-01-01T04:00:09.564738Z",
+}
+DELETED = {
+    "id": "2026-01-01-03-00-00",
+    "type": "full",
+    "from_backup_id": None,
+    "schedule_id": 1,
+    "start_time": "2026-01-01T03:00:00.102938Z",
+    "end_time": "2026-01-01T03:02:11.564738Z",
+    "size": 1073741824,
+    "deleted_at": "2026-01-31T04:20:01.102938Z",
+    "purge_at": "2026-02-01T04:20:01.102938Z",
+}
+CLEANUP_REQUESTS = {
+    "all": {"summary": "Whatever has expired", "value": {}},
+    "schedule": {"summary": "What one schedule has made", "value": {"schedule_id": 1}},
+}
+CLEANUP_STARTED = {
+    **_RUNNING,
+    "resource_id": None,
+    "type": "cleanup_backups",
+    "note": None,
+    "deleting": ["2026-01-01-04-00-00", "2026-01-01-03-00-00"],
+}
+CLEANUP_PREVIEW = {
+    "removals": [
+        {
+            **_CHAIN,
+            "on": "2026-02-01T09:00:00.000000Z",
+            "why": "its newest backup 2026-01-01-04-00-00 has expired: schedule 1 keeps it for 30 days only",
+        }
+    ],
+    "kept": [
+        {
+            **_CHAIN,
+            "kept": [
+                {
+                    "rule": "age",
+                    "sentence": "schedule 1 keeps it for 30 days after 2026-01-01-04-00-00",
+                    "until": "2026-01-31T04:00:09.564738Z",
+                }
+            ],
+            "why": None,
+        }
+    ],
+    "points": [
+        {"from": "2026-01-31T09:00:00.000000Z", "points": 9},
+        {"from": "2026-02-01T09:00:00.000000Z", "points": 7},
+    ],
+    "asked_points": 8,
+    "first_short_day": "2026-02-01T09:00:00.000000Z",
+    "blocked": None,
 }
 
 RESTORE_REQUESTS = {
@@ -107,6 +174,77 @@ STATUS = {
     "progress": {"phase": "copying", "bytes_done": 536870912, "bytes_total": 1073741824, "percent": 50},
 }
 
+READY = {
+    "ok": False,
+    "attention": [
+        "schedule 2 (incremental, hourly at :00) is overdue since 2026-01-31 09:00 UTC: server is not running"
+    ],
+    "services": {"dbcalm-api": True, "dbcalm-cmd": True, "dbcalm-mariadb-cmd": True},
+    "database": {"ok": True, "message": "/usr/bin/mariadb-backup 10.11.19, server 10.11.19"},
+    "newest": {"full": {**BACKUP, "age_seconds": 21600}, "incremental": None},
+    "restore": {"ids": ["2026-01-31-03-00-00"], "problem": None},
+    "schedules": {
+        "enabled": 2,
+        "next_run": "2026-01-31T10:00:00.000000Z",
+        "timezone": "Europe/Berlin",
+        "overdue": [{"id": 2, "since": "2026-01-31T09:00:00.000000Z", "error": "server is not running"}],
+    },
+    "space": {"free_bytes": 53687091200, "needed_bytes": 1073741824},
+    "trash": {"count": 2, "bytes": 1181116006},
+    "clock": None,
+    "running": None,
+}
+SCHEDULE_REQUESTS = {
+    "nightly": {
+        "summary": "A full backup each night, kept for two weeks",
+        "value": {
+            "backup_type": "full",
+            "frequency": "daily",
+            "hour": 3,
+            "minute": 0,
+            "retention_value": 14,
+            "retention_unit": "days",
+        },
+    },
+    "weekly": {
+        "summary": "A full backup on Sundays",
+        "value": {"backup_type": "full", "frequency": "weekly", "day_of_week": 0, "hour": 4, "minute": 30},
+    },
+    "often": {
+        "summary": "What changed, every 15 minutes",
+        "value": {
+            "backup_type": "incremental",
+            "frequency": "interval",
+            "interval_value": 15,
+            "interval_unit": "minutes",
+        },
+    },
+}
+SCHEDULE = {
+    "id": 1,
+    "backup_type": "full",
+    "frequency": "daily",
+    "day_of_week": None,
+    "day_of_month": None,
+    "hour": 3,
+    "minute": 0,
+    "interval_value": None,
+    "interval_unit": None,
+    "retention_value": 14,
+    "retention_unit": "days",
+    "enabled": True,
+    "created_at": "2026-01-30T09:00:00.102938Z",
+    "updated_at": "2026-01-30T09:00:00.102938Z",
+    "timezone": "Europe/Berlin",
+    "next_run": "2026-02-01T02:00:00.000000Z",
+    "last_run": "2026-01-31T02:00:01.102938Z",
+    "last_status": "success",
+    "last_error": None,
+    "overdue": False,
+    "overdue_since": None,
+}
+SCHEDULE_DELETED = {"message": "schedule 1 was deleted"}
+
 CLIENT = {"id": "5f0c7f0a-3b0e-4f0e-9c5e-2f7a1d9b8e11", "label": "monitoring", "scopes": ["backups:read"]}
 CLIENT_REQUESTS = {
     "all": {"summary": "May do what its creator may", "value": {"label": "deploy script"}},
@@ -148,6 +286,13 @@ PROCESS_LISTS = {
     **_TIMES,
     "query": {**_TIMES["query"], "failed": _example("Backups that failed", "type|backup,status|failed")},
 }
+SCHEDULE_LISTS = {
+    "query": {
+        "enabled": _example("Those that run", "enabled|true"),
+        "full": _example("Full backups", "backup_type|full"),
+    },
+    "order": {"changed": _example("The last to be changed first", "updated_at|desc")},
+}
 CLIENT_LISTS = {
     "query": {"label": _example("By label", "label|monitoring")},
     "order": {"label": _example("By label", "label|asc")},
@@ -156,8 +301,10 @@ CLIENT_LISTS = {
 REFUSALS = {
     "InvalidQuery": "unknown field 'colour' in the query; valid are id, from_backup_id, schedule_id, start_time",
     "InvalidRequest": "type: Input should be 'full' or 'incremental'",
+    "RuleBroken": "an incremental schedule needs at least one enabled full schedule: add or enable a full one first",
     "NotFound": "there is no backup '2026-01-31-03-00-00'",
-    "Conflict": f"job {_JOB} is running; wait for its end",
+    "Conflict": "the id before-upgrade is taken",
+    "Busy": f"job {_JOB} is running; wait for its end",
     "Unavailable": "server is not running",
     "NoSpace": "the disk has 2 GiB free, and the backup needs about 5 GiB",
     "ServiceFailed": "the service dbcalm-mariadb-cmd failed; its log says why",

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from dbcalm.domain.passwords import LONGEST_PASSWORD
 from dbcalm.domain.scopes import SCOPES, WILDCARDS
+from dbcalm_mariadb_cmd.command import LONGEST_REASON
 
 _LARGEST_INTEGER = 2**53 - 1  # The largest that JSON carries everywhere.
 
@@ -70,6 +71,54 @@ class RestoreRequest(Body):
     target: Literal["database", "folder"]
 
 
+class HoldRequest(Body):
+    reason: Annotated[
+        Text,
+        Field(
+            description="Why it has to stay.", json_schema_extra={"minLength": 1, "maxLength": LONGEST_REASON}
+        ),
+    ]
+    until: Annotated[
+        Text | None,
+        Field(description="When the hold ends by itself.", json_schema_extra={"format": "date-time"}),
+    ] = None
+
+
+class CleanupRequest(Body):
+    schedule_id: Number | None = None
+
+
+class ScheduleRequest(Body):
+    backup_type: Literal["full", "incremental"]
+    frequency: Literal["daily", "weekly", "monthly", "hourly", "interval"]
+    day_of_week: Annotated[int | None, Field(ge=0, le=6, description="0 is Sunday. Needed for weekly.")] = (
+        None
+    )
+    day_of_month: Annotated[int | None, Field(ge=1, le=28, description="Needed for monthly.")] = None
+    hour: Annotated[int | None, Field(ge=0, le=23, description="Needed for daily, weekly and monthly.")] = (
+        None
+    )
+    minute: Annotated[
+        int | None,
+        Field(ge=0, le=59, description="Needed for all but interval, which begins at the full hour."),
+    ] = None
+    interval_value: Annotated[
+        int | None,
+        Field(
+            ge=1, le=_LARGEST_INTEGER, description="Needed for interval: a divisor of 60 minutes or 24 hours."
+        ),
+    ] = None
+    interval_unit: Annotated[
+        Literal["minutes", "hours"] | None, Field(description="Needed for interval.")
+    ] = None
+    retention_value: Annotated[
+        int | None,
+        Field(ge=1, le=_LARGEST_INTEGER, description="How long to keep what it makes; with its unit."),
+    ] = None
+    retention_unit: Literal["days", "weeks", "months"] | None = None
+    enabled: bool = True
+
+
 class ClientRequest(Body):
     label: Label
     scopes: Annotated[
@@ -122,6 +171,10 @@ class RestoreStarted(Started):
     chain: list[str]
 
 
+class CleanupStarted(Started):
+    deleting: list[str]
+
+
 class ProcessStatus(Started):
     reason: str | None
     error: str | None
@@ -129,6 +182,11 @@ class ProcessStatus(Started):
     start_time: Time
     end_time: Time | None
     progress: Progress | None
+
+
+class Hold(Answer):
+    reason: str
+    until: Annotated[Time | None, Field(description="Null until it is released.")]
 
 
 class Backup(Answer):
@@ -148,6 +206,65 @@ class Backup(Answer):
     timeline: Annotated[
         str, Field(description="The same for backups between which nobody put other data under the server.")
     ]
+    hold: Annotated[Hold | None, Field(description="Why it is kept whatever its age.")]
+
+
+class DeletedBackup(Answer):
+    id: str
+    type: Literal["full", "incremental"]
+    from_backup_id: str | None
+    schedule_id: int | None
+    start_time: Time
+    end_time: Time
+    size: int
+    deleted_at: Time
+    purge_at: Annotated[Time, Field(description="Until then it can be undeleted.")]
+
+
+class Trash(Answer):
+    items: list[DeletedBackup]
+    more: Annotated[bool, Field(description="There are older ones, more than one answer holds.")]
+
+
+class ChainOfBackups(Answer):
+    chain: Annotated[str, Field(description="The id of its first backup.")]
+    backups: list[str]
+    size: int
+    newest_end_time: Time
+
+
+class Removal(ChainOfBackups):
+    on: Time
+    why: str
+
+
+class Reason(Answer):
+    rule: str
+    sentence: str
+    until: Annotated[
+        Time | None, Field(description="Null where it depends on other backups, or on somebody's word.")
+    ]
+
+
+class KeptChain(ChainOfBackups):
+    kept: list[Reason]
+    why: str | None
+
+
+class PointsFrom(Answer):
+    from_: Annotated[Time, Field(alias="from")]
+    points: int
+
+
+class CleanupPreview(Answer):
+    removals: list[Removal]
+    kept: list[KeptChain]
+    points: Annotated[
+        list[PointsFrom], Field(description="Restorable points, for each day on which they change.")
+    ]
+    asked_points: int
+    first_short_day: Time | None
+    blocked: Annotated[str | None, Field(description="Why nothing at all is deleted now.")]
 
 
 class Restore(Answer):
@@ -178,6 +295,36 @@ class Process(Answer):
     resource_id: str | None
     reason: str | None
     note: str | None
+
+
+class Schedule(Answer):
+    id: int
+    backup_type: Literal["full", "incremental"]
+    frequency: Literal["daily", "weekly", "monthly", "hourly", "interval"]
+    day_of_week: int | None
+    day_of_month: int | None
+    hour: int | None
+    minute: int | None
+    interval_value: int | None
+    interval_unit: Literal["minutes", "hours"] | None
+    retention_value: int | None
+    retention_unit: Literal["days", "weeks", "months"] | None
+    enabled: bool
+    created_at: Time
+    updated_at: Time
+    timezone: Annotated[str, Field(description="The host's, by which hour and minute are meant.")]
+    next_run: Annotated[Time | None, Field(description="Null for one that is disabled.")]
+    last_run: Annotated[
+        Time | None, Field(description="When its newest backup was begun, whatever became of it.")
+    ]
+    last_status: Status | None
+    last_error: Annotated[str | None, Field(description="Why the last backup failed, or was refused.")]
+    overdue: Annotated[bool, Field(description="It should have run, and did not or failed.")]
+    overdue_since: Time | None
+
+
+class Message(Answer):
+    message: str
 
 
 class Client(Answer):
@@ -212,6 +359,11 @@ class Processes(Answer):
     pagination: Pagination
 
 
+class Schedules(Answer):
+    items: list[Schedule]
+    pagination: Pagination
+
+
 class Clients(Answer):
     items: list[Client]
     pagination: Pagination
@@ -219,6 +371,70 @@ class Clients(Answer):
 
 class Health(Answer):
     status: Literal["ok"]
+
+
+class ServicesUp(Answer):
+    dbcalm_api: Annotated[bool, Field(alias="dbcalm-api")]
+    dbcalm_cmd: Annotated[bool, Field(alias="dbcalm-cmd")]
+    dbcalm_mariadb_cmd: Annotated[bool, Field(alias="dbcalm-mariadb-cmd")]
+
+
+class DatabaseState(Answer):
+    ok: bool
+    message: str
+
+
+class NewestBackup(Backup):
+    age_seconds: int
+
+
+class Newest(Answer):
+    full: NewestBackup | None
+    incremental: NewestBackup | None
+
+
+class RestoreChain(Answer):
+    ids: Annotated[
+        list[str], Field(description="What a restore of the newest backup would use, the full one first.")
+    ]
+    problem: str | None
+
+
+class OverdueSchedule(Answer):
+    id: int
+    since: Time
+    error: str | None
+
+
+class ScheduleState(Answer):
+    enabled: int
+    next_run: Time | None
+    timezone: str
+    overdue: list[OverdueSchedule]
+
+
+class Space(Answer):
+    free_bytes: int
+    needed_bytes: Annotated[int | None, Field(description="What the next full backup is likely to need.")]
+
+
+class TrashState(Answer):
+    count: int
+    bytes: int
+
+
+class Ready(Answer):
+    ok: bool
+    attention: Annotated[list[str], Field(description="What needs attention, the most urgent first.")]
+    services: ServicesUp
+    database: DatabaseState | None
+    newest: Newest
+    restore: RestoreChain | None
+    schedules: ScheduleState
+    space: Space | None
+    trash: TrashState | None
+    clock: Annotated[str | None, Field(description="Why nothing is cleaned up, where the clock is in doubt.")]
+    running: Process | None
 
 
 class Failure(Answer):

@@ -6,9 +6,11 @@ import typer
 
 from dbcalm.cli import waiting
 from dbcalm.cli.output import size
-from dbcalm.cli.start import caller, services
+from dbcalm.cli.patience import only_one, patiently
+from dbcalm.cli.start import caller, services, settings
+from dbcalm.domain.jobs import Started
 
-app = typer.Typer(help="Make a backup.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 ScheduleId = Annotated[
     int | None, typer.Option("--schedule-id", min=1, max=2**63 - 1, help="The schedule that it belongs to.")
@@ -33,10 +35,19 @@ def incremental(schedule_id: ScheduleId = None, id: Id = None, base: Base = None
 
 
 def _make(type: str, id: str | None, base: str | None, schedule_id: int | None, to_the_end: bool) -> None:
-    system = services()
-    if type == "incremental":
-        system.jobs.catch_up()  # Which backup is the newest may be known to the journal alone, while the API is down.
-    job = system.backups.create(caller(), type, id, base, schedule_id)
+    loaded = settings()
+    system = services(loaded)
+
+    def start() -> Started:
+        if type == "incremental":
+            system.jobs.catch_up()  # While the API is down, the journal alone may know which backup is the newest.
+        return system.backups.create(caller(), type, id, base, schedule_id)
+
+    if schedule_id is None:
+        job = start()
+    else:
+        with only_one(loaded.database_file.parent, f"schedule {schedule_id}"):
+            job = patiently(system, loaded.schedule_patience, start)
     name, note = job.facts["id"], job.facts.get("note")
     with waiting.detachable(job.job_id):
         print(

@@ -6,16 +6,17 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
-from dbcalm.cli.output import Row, say, show_one, size
+from dbcalm.cli.output import Row, say, show, show_one, size
 from dbcalm.cli.start import caller, services
-from dbcalm.domain import views
+from dbcalm.domain import times, views
 from dbcalm.domain.backups import LISTING
 
-app = typer.Typer(help="The backups that there are.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The backup's id.")]
 
 _COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size")
+_DELETED_COLUMNS = ("id", "type", "from_backup_id", "end_time", "size", "deleted_at", "purge_at")
 
 
 @app.command("list")
@@ -25,9 +26,19 @@ def list_backups(
     page: PageNumber = 1,
     per_page: PerPage = 25,
     as_json: Json = False,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Those that were deleted and can still be undeleted.")
+    ] = False,
 ) -> None:
     """List whole backups, the newest first. One that failed is seen among the processes."""
     system = services()
+    if deleted:
+        found, more = system.backups.deleted()
+        rows = [views.deleted(facts) for facts in found]
+        show(rows if as_json else list(map(_readable, rows)), _DELETED_COLUMNS, as_json=as_json)
+        if more:
+            say("there are older ones, more than are shown at once")
+        return
     asked = (query, order, page, per_page)
     show_page(
         system,
@@ -63,6 +74,34 @@ def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
         typer.confirm(question, abort=True, err=True)
     system.backups.delete(caller(), id)
     say(f"backup {id} was deleted")
+
+
+@app.command()
+def undelete(id: Id) -> None:
+    """Bring a deleted backup back. What it builds on must be brought back first."""
+    services().backups.undelete(caller(), id)
+    say(f"backup {id} is back")
+
+
+@app.command()
+def hold(
+    id: Id,
+    reason: Annotated[str, typer.Option("--reason", help="Why it has to stay.")],
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="When the hold ends by itself, such as 2026-12-31T12:00 (UTC)."),
+    ] = None,
+) -> None:
+    """Keep a backup, and the chain that it belongs to, from being deleted."""
+    held = services().backups.hold(caller(), id, reason, until)
+    say(f"backup {id} is held" + (f" until {times.short(held.hold_until)}" if held.hold_until else ""))
+
+
+@app.command()
+def release(id: Id) -> None:
+    """End the hold of a backup."""
+    services().backups.release(caller(), id)
+    say(f"backup {id} is not held any more")
 
 
 def _readable(row: Row) -> Row:

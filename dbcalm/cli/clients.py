@@ -12,7 +12,7 @@ from dbcalm.domain.clients import Clients
 from dbcalm.domain.entities import Client
 from dbcalm.domain.listing import Query
 
-app = typer.Typer(help="Programs that may use the API.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The client's id.")]
 Label = Annotated[str, typer.Argument(help="What the client is called.")]

@@ -12,7 +12,7 @@ from dbcalm.cli.start import become
 from dbcalm.config import Settings
 from dbcalm.errors import CannotStart, InvalidConfig
 
-app = typer.Typer(help="The configuration.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()

@@ -3,34 +3,77 @@
 Exit status: 0 done, 1 refused or failed with one line on standard error, 2 wrong usage, 75 another job runs.
 """
 
+import os
 import sys
-from typing import Annotated
+from collections.abc import Collection
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dbcalm import __version__
-from dbcalm.cli import backup, backups, clients, config, processes, restores, users
-from dbcalm.domain.jobs import running_job
-from dbcalm.errors import DBCalmError
+from dbcalm.cli import completion
+from dbcalm.errors import Busy, DBCalmError
 
 _TRY_LATER = 75  # EX_TEMPFAIL, as in sysexits.h
 
-app = typer.Typer(
-    help="Backups of MariaDB and MySQL that can be trusted.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
-)
-app.add_typer(backup.app, name="backup")
-app.add_typer(backups.app, name="backups")
-app.command()(restores.restore)
-app.add_typer(restores.app, name="restores")
-app.add_typer(processes.app, name="processes")
-app.add_typer(users.app, name="users")
-app.add_typer(clients.app, name="clients")
-app.add_typer(config.app, name="config")
+COMMANDS = {
+    "backup": ("backup", "app", "Make a backup."),
+    "backups": ("backups", "app", "The backups that there are."),
+    "restore": ("restores", "restore", "Restore a backup with all that it builds on."),
+    "restores": ("restores", "app", "The restores that there were."),
+    "status": ("status", "status", "Tell whether all is well, and what needs attention first."),
+    "schedules": ("schedules", "app", "When which backup is made."),
+    "cleanup": ("cleanup", "cleanup", "Delete the chains of backups that have expired."),
+    "processes": ("processes", "app", "What jobs were run, and how they stand."),
+    "users": ("users", "app", "People who may use the API."),
+    "clients": ("clients", "app", "Programs that may use the API."),
+    "config": ("config", "app", "The configuration."),
+    "server": ("main", "server", "Serve the API until SIGTERM."),
+    "completion": (
+        "completion",
+        "completion",
+        "Print what a shell must read to complete commands and options.",
+    ),
+}
+"""Every command: its module, what it is there (a function, or an app of further commands), and its help."""
+
+
+def program(wanted: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
+    """Return the program. Only the commands that are wanted are loaded; the others are there by name and help, which is
+    all that a user sees of them, and a start takes half the time."""
+    app = typer.Typer(
+        cls=_InOrder,
+        help="Backups of MariaDB and MySQL that can be trusted.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        no_args_is_help=True,
+    )
+    app.callback()(_options)
+    for name, (module, attribute, about) in COMMANDS.items():
+        if name not in wanted:
+            app.command(name, help=about)(_not_loaded)
+            continue
+        command = getattr(import_module(f"dbcalm.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, help=about)
+        else:
+            app.command(name)(command)
+    return app
+
+
+class _InOrder(TyperGroup):
+    """Lists the commands as the table does."""
+
+    def list_commands(self, _ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+
+def _not_loaded() -> None:
+    """Never runs: what is run was loaded."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -39,7 +82,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     _version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
@@ -48,7 +90,6 @@ def _options(
     """Options that stand before any command."""
 
 
-@app.command()
 def server() -> None:
     """Serve the API until SIGTERM."""
     from dbcalm.cli.server import run  # it loads what no other command needs
@@ -59,10 +100,12 @@ def server() -> None:
 def main() -> None:
     """Run the command of the arguments, and end the program with its exit status."""
     try:
-        app()
+        completion.prepare()
+        app = program({*sys.argv[1:], *completion.words(os.environ)})
+        app(prog_name=completion.PROGRAM)
     except DBCalmError as error:
         print(f"dbcalm: {error}", file=sys.stderr)
-        raise SystemExit(_TRY_LATER if running_job(error) else 1) from None
+        raise SystemExit(_TRY_LATER if isinstance(error, Busy) else 1) from None
     except BrokenPipeError:
         sys.stderr.close()  # Whoever read the output has gone: there is nobody to tell.
         raise SystemExit(1) from None

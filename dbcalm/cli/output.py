@@ -10,7 +10,8 @@ _UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
 def say(message: str) -> None:
-    """Print one line for people, beside what a program may read."""
+    """Print one line for people, beside what a program may read, and behind what was printed for it before."""
+    sys.stdout.flush()
     print(message, file=sys.stderr)
 
 

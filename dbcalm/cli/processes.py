@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
-from dbcalm.cli.output import show_one
+from dbcalm.cli.output import printable, show_one
 from dbcalm.cli.start import services
 from dbcalm.cli.waiting import sentence
 from dbcalm.domain import views
 from dbcalm.domain.processes import LISTING
 
-app = typer.Typer(help="What jobs were run, and how they stand.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 _COLUMNS = ("command_id", "type", "resource_id", "status", "start_time", "end_time")
 
@@ -38,3 +38,10 @@ def show_process(job_id: Annotated[str, typer.Argument(help="The job's id.")], a
         process, progress = system.processes.status(job_id)
         told = None if progress is None else sentence(progress)
         show_one({**views.process(process), "progress": progress if as_json else told}, as_json=as_json)
+
+
+@app.command("log")
+def show_log(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None:
+    """Print what a job's tool has said so far. The logs of the last thousand jobs are kept."""
+    for piece in services().processes.log(job_id):
+        print("\n".join(map(printable, piece.split("\n"))), end="", flush=True)

@@ -11,7 +11,7 @@ from dbcalm.cli.start import caller, services
 from dbcalm.domain import views
 from dbcalm.domain.restores import LISTING
 
-app = typer.Typer(help="The restores that there were.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 _COLUMNS = ("id", "backup_id", "target", "target_path", "start_time", "status")
 

@@ -9,13 +9,12 @@ from dbcalm.api.endpoint import Application
 from dbcalm.api.listener import listening_socket, tls_context
 from dbcalm.api.server import serve
 from dbcalm.api.tokens import Tokens
+from dbcalm.cli.start import assembled
 from dbcalm.cli.start import settings as start_settings
-from dbcalm.domain.services import SystemClock, assemble
 from dbcalm.errors import CannotStart
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import open_or_replace
 from dbcalm.routes import ALL
-from dbcalm_mariadb_cmd_client import MariadbCmdClient
 
 
 def run() -> None:
@@ -29,8 +28,7 @@ def run() -> None:
     context = tls_context(settings.ssl_cert, settings.ssl_key)
     with listening_socket(settings.api_host, settings.api_port) as listener:
         catalogue = Catalogue(open_or_replace(settings.database_file))
-        services = assemble(catalogue, MariadbCmdClient(settings.mariadb_cmd_socket), SystemClock())
-        application = Application(services, Tokens(key, settings.jwt_algorithm))
+        application = Application(assembled(catalogue, settings), Tokens(key, settings.jwt_algorithm))
         serve(create_app(application, ALL, __version__, settings.cors_origins), listener, context)
         catalogue.close()
 

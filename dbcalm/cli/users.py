@@ -11,7 +11,7 @@ from dbcalm.domain import passwords
 from dbcalm.domain.users import Users
 from dbcalm.errors import InvalidField
 
-app = typer.Typer(help="People who may use the API.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Username = Annotated[str | None, typer.Argument(help="The user's name; asked for where it is missing.")]
 PasswordStdin = Annotated[

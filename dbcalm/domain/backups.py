@@ -1,12 +1,16 @@
 """Backups: making, listing and deleting them."""
 
 import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from dbcalm.domain import names
+from dbcalm.domain import names, times
 from dbcalm.domain.entities import Backup, Caller
 from dbcalm.domain.jobs import Jobs, Started, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
-from dbcalm.domain.ports import BackupStore, MysqlService
+from dbcalm.domain.ports import BackupStore, Clock, MysqlService
+from dbcalm.domain.schedules import Schedules
 from dbcalm.errors import Conflict, InvalidField, NotFound, Unavailable
 from dbcalm.logger import audited
 from dbcalm_cmd_client import Answer
@@ -26,24 +30,36 @@ LISTING = Listing(
 )
 
 
+def at_present(backup: Backup, clock: Clock) -> Backup:
+    """Return a backup without a hold that is over: nobody tells the catalogue when one ends by itself."""
+    if backup.hold_until is None or backup.hold_until > times.written(times.at(clock.now())):
+        return backup
+    return replace(backup, hold_reason=None, hold_until=None)
+
+
 class Backups:
     """The mysql service makes and deletes backups and is asked what is true; the catalogue answers what there is."""
 
-    def __init__(self, store: BackupStore, service: MysqlService, jobs: Jobs) -> None:
+    def __init__(
+        self, store: BackupStore, service: MysqlService, jobs: Jobs, schedules: Schedules, clock: Clock
+    ) -> None:
         self._store = store
         self._service = service
         self._jobs = jobs
+        self._schedules = schedules
+        self._clock = clock
 
     def list(self, query: Query) -> Page[Backup]:
         """Return one page of backups."""
-        return self._store.list(query)
+        page = self._store.list(query)
+        return replace(page, items=[at_present(one, self._clock) for one in page.items])
 
     def require(self, id: str) -> Backup:
         """Return a backup; raise NotFound."""
         backup = self._store.get(id)
         if backup is None:
             raise NotFound(f"there is no backup {names.shown(id)}")
-        return backup
+        return at_present(backup, self._clock)
 
     def create(
         self,
@@ -57,8 +73,10 @@ class Backups:
 
         Raise InvalidField; NotFound if there is no base, or not this one; Conflict if the id is taken or a job that
         excludes this one is running; Unavailable if the service or the database server is not ready; NoSpace.
+        A schedule remembers why its backup was refused; one that was deleted may still ask, once.
         """
-        with audited(caller.name, f"make {type} backup" + (f" {names.shown(id)}" if id else "")):
+        what = f"make {type} backup" + (f" {names.shown(id)}" if id else "")
+        with audited(caller.name, what), self._schedules.noting(schedule_id):
             name = None if id is None else names.backup_id(id)
             if type == "full":
                 if from_backup_id is not None:
@@ -92,8 +110,56 @@ class Backups:
             if dependents := self._store.dependents(known):
                 # The service would say so too, but only of what is on disk at this moment.
                 raise Conflict(f"backups depend on {known}: {', '.join(dependents)}")
-            answer = asked(lambda: self._service.delete_backup(known))
-            with contextlib.suppress(Unavailable):  # What was deleted stays so; the list follows later.
-                self._jobs.catch_up()
+            answer = self._changed(lambda: self._service.delete_backup(known))
             if answer.code != _NOT_FOUND or not self._store.delete(id):
                 granted(answer)
+
+    def deleted(self) -> tuple[Sequence[Mapping[str, Any]], bool]:
+        """Return the facts of what was deleted and can still be brought back, with ``deleted_at`` and ``purge_at``, the
+        last deleted first, and whether there are more than could be told; raise Unavailable."""
+        data = granted(asked(self._service.list_trash))
+        return data["backups"], bool(data["more"])
+
+    def undelete(self, caller: Caller, id: str) -> Backup:
+        """Bring a deleted backup back; raise NotFound if it is not to be had any more, Conflict if its id is taken or
+        what it builds on is deleted."""
+        with audited(caller.name, f"undelete backup {names.shown(id)}"):
+            known = names.known_backup_id(id)
+            granted(self._changed(lambda: self._service.undelete_backup(known)))
+        return self._on_disk(known)
+
+    def hold(self, caller: Caller, id: str, reason: str, until: str | None) -> Backup:
+        """Keep a backup and its chain from being deleted, until a time or for good; raise NotFound, InvalidField if
+        the time is none or has passed, or Unavailable."""
+        with audited(caller.name, f"hold backup {names.shown(id)}"):
+            known, why = names.known_backup_id(id), names.text("reason", reason)
+            end = None if until is None else self._end(until)
+            granted(self._changed(lambda: self._service.hold_backup(known, why, end)))
+        return self._on_disk(known)
+
+    def _end(self, until: str) -> str:
+        end = times.given("until", until)
+        if end <= times.written(times.at(self._clock.now())):
+            raise InvalidField("until", "must be in the future")
+        return end
+
+    def release(self, caller: Caller, id: str) -> Backup:
+        """End the hold of a backup, if there is one; raise NotFound or Unavailable."""
+        with audited(caller.name, f"release backup {names.shown(id)}"):
+            known = names.known_backup_id(id)
+            granted(self._changed(lambda: self._service.release_backup(known)))
+        return self._on_disk(known)
+
+    def _on_disk(self, id: str) -> Backup:
+        """Return a backup that is on disk, also one that the journal has never told of."""
+        if self._store.get(id) is None:
+            self._jobs.add_found()
+        return self.require(id)
+
+    def _changed(self, call: Callable[[], Answer]) -> Answer:
+        """Return what the service answered to a change, with the catalogue brought up to it where that can be: what was
+        changed stays so, and the list follows later."""
+        answer = asked(call)
+        with contextlib.suppress(Unavailable):
+            self._jobs.catch_up()
+        return answer

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Backup:
     """A whole backup on disk. ``size`` is in bytes; ``seq`` counts up over all backups, whatever the clock did;
-    ``timeline`` is the same for backups between which nobody put other data under the server."""
+    ``timeline`` is the same for backups between which nobody put other data under the server.
+
+    A held backup has a ``hold_reason``, and a ``hold_until`` if the hold ends by itself. The retention is that of its
+    schedule at present."""
 
     id: str
     type: str
@@ -20,6 +23,10 @@ class Backup:
     note: str | None
     timeline: str
     seq: int
+    hold_reason: str | None
+    hold_until: str | None
+    retention_value: int | None
+    retention_unit: str | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,45 @@ class Process:
     resource_id: str | None
     reason: str | None
     note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """When to make which backup, in the host's time zone, and how long to keep it. Fields that the frequency does not
+    need are kept as they were given. ``day_of_week`` 0 is Sunday."""
+
+    backup_type: str
+    frequency: str
+    day_of_week: int | None = None
+    day_of_month: int | None = None
+    hour: int | None = None
+    minute: int | None = None
+    interval_value: int | None = None
+    interval_unit: str | None = None
+    retention_value: int | None = None
+    retention_unit: str | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Plan):
+    """A plan that is kept. ``last_refusal`` is why the last of its backups that never became a job was refused."""
+
+    id: int
+    created_at: str
+    updated_at: str
+    last_refused_at: str | None = None
+    last_refusal: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A backup that a schedule began. ``status`` is that of its process."""
+
+    schedule_id: int
+    status: str
+    start_time: str
+    error: str | None
 
 
 @dataclass(frozen=True)

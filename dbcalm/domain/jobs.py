@@ -8,7 +8,16 @@ from functools import partial
 from typing import Any
 
 from dbcalm.domain.ports import Clock, Cursor, JobStore, MysqlService
-from dbcalm.errors import Conflict, DBCalmError, InvalidRequest, NoSpace, NotFound, ServiceFailed, Unavailable
+from dbcalm.errors import (
+    Busy,
+    Conflict,
+    DBCalmError,
+    InvalidRequest,
+    NoSpace,
+    NotFound,
+    ServiceFailed,
+    Unavailable,
+)
 from dbcalm.logger import log
 from dbcalm_cmd_client import Answer, ServiceUnreachable
 
@@ -41,27 +50,18 @@ def asked(call: Callable[[], Answer]) -> Answer:
         raise Unavailable("the service dbcalm-mariadb-cmd does not answer; see that it runs") from error
 
 
-class _JobRuns(Exception):
-    """The cause of a Conflict with a job that runs."""
-
-
-def running_job(error: DBCalmError) -> str | None:
-    """Return the id of the running job that an error is because of, or None if that is not the reason."""
-    cause = error.__cause__
-    return str(cause) if isinstance(cause, _JobRuns) else None
-
-
 def granted(answer: Answer) -> Mapping[str, Any]:
-    """Return the data of a good answer; raise the error that fits its code and has its sentence. ``running_job`` tells
-    whether it is because of another job."""
+    """Return the data of a good answer; raise the error that fits its code and has its sentence."""
     if answer.code < 300:
         return answer.data
     refusal = _REFUSALS.get(answer.code)
     if refusal is None:
         log.error("the mysql service answered %d: %s", answer.code, answer.status)
         raise ServiceFailed("the service dbcalm-mariadb-cmd failed; its log says why")
-    running = answer.data.get("job_id")
-    raise refusal(answer.status) from (_JobRuns(running) if running else None)
+    if refusal is Conflict and "job_id" in answer.data:
+        running = answer.data["job_id"]
+        raise Busy(answer.status, None if running is None else str(running))
+    raise refusal(answer.status)
 
 
 class Jobs:
@@ -109,7 +109,7 @@ class Jobs:
         while True:
             self.catch_up()
             cursor = self._store.cursor()
-            backups = self._on_disk()
+            backups = self.on_disk()
             added = self._store.add_found(cursor, backups)
             if (
                 added is not None
@@ -118,11 +118,13 @@ class Jobs:
         if added:
             log.warning("%d backups on disk were not in the catalogue and were added to it", added)
 
-    def _on_disk(self) -> list[Mapping[str, object]]:
+    def on_disk(self, *, examine: bool = False) -> list[Mapping[str, object]]:
+        """Return the manifests of the whole backups on disk with their holds; with ``examine`` also whether each is
+        ``intact``. Raise Unavailable."""
         found: list[Mapping[str, object]] = []
         last, more = "", True
         while more:
-            data = granted(asked(partial(self._service.list_backups, last)))
+            data = granted(asked(partial(self._service.list_backups, last, examine)))
             found += data["backups"]
             more = bool(data["more"])
             last = data["backups"][-1]["id"] if more else ""

@@ -8,9 +8,9 @@ joined by commas.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
+from dbcalm.domain import times
 from dbcalm.domain.names import shown
 from dbcalm.errors import InvalidQuery
 
@@ -87,21 +87,16 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _time(text: str) -> str:
-    """Return a time as DBCalm writes it. One without an offset is UTC; a ``+`` that the query string turned into a
-    blank is one again."""
-    whole = re.sub(r"^(\d{4}-\d\d-\d\d[T ]\d.*) (\d\d:?\d\d)$", r"\1+\2", text)
-    try:
-        moment = datetime.fromisoformat(whole)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError from error
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+def _boolean(text: str) -> int:
+    if text not in ("true", "1", "false", "0"):
+        raise ValueError
+    return int(text in ("true", "1"))
 
 
 TEXT = Kind("text", str)
 INTEGER = Kind("an integer", _integer)
-TIME = Kind("a time such as 2026-01-31T10:00 (UTC) or 2026-01-31T10:00:00Z", _time)
+BOOLEAN = Kind("true or false", _boolean)
+TIME = Kind("a time such as 2026-01-31T10:00 (UTC) or 2026-01-31T10:00:00Z", times.read)
 
 
 def parse(listing: Listing, query: str | None, order: str | None, page: int, per_page: int) -> Query:

@@ -3,11 +3,11 @@
 import re
 
 from dbcalm.errors import InvalidField, NotFound
-from dbcalm_mariadb_cmd.command import RESERVED_IDS, valid_id
+from dbcalm_mariadb_cmd.command import LONGEST_REASON, RESERVED_IDS, valid_id
 
 _WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SHOWN = 64
-_LONGEST = {"username": 64, "label": 128}
+_LONGEST = {"username": 64, "label": 128, "reason": LONGEST_REASON}
 
 
 def shown(given: str) -> str:
@@ -34,7 +34,7 @@ def known_backup_id(id: str) -> str:
 
 
 def text(field: str, given: str) -> str:
-    """Return a user name or label without blanks around it; raise InvalidField if it is empty, long or unprintable."""
+    """Return a name, label or reason without outer blanks; raise InvalidField if it is empty, long or unprintable."""
     stripped = given.strip()
     if not 1 <= len(stripped) <= _LONGEST[field] or not stripped.isprintable():
         raise InvalidField(field, f"must be 1 to {_LONGEST[field]} printable characters")

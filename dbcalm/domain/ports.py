@@ -3,12 +3,14 @@
 Every store may raise Unavailable while the catalogue is locked by somebody else for seconds, and NoSpace.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from dbcalm.domain.entities import Backup, Client, Process, Restore, User
+from dbcalm.domain.entities import Backup, Client, Process, Restore, Run, Schedule, User
 from dbcalm.domain.listing import Page, Query
+from dbcalm_cmd.command import CronSchedule
 from dbcalm_cmd_client import Answer
 
 Event = Mapping[str, object]
@@ -36,11 +38,36 @@ class MysqlService(Protocol):
 
     def delete_backup(self, id: str) -> Answer: ...
 
+    def undelete_backup(self, id: str) -> Answer: ...
+
+    def hold_backup(self, id: str, reason: str, until: str | None) -> Answer: ...
+
+    def release_backup(self, id: str) -> Answer: ...
+
+    def cleanup_backups(self, job_id: str, ids: tuple[str, ...], schedule_id: int | None) -> Answer: ...
+
     def read_events(self, journal: str, offset: int, wait: float) -> Answer: ...
 
-    def list_backups(self, after: str) -> Answer: ...
+    def list_backups(self, after: str, examine: bool = False) -> Answer: ...
+
+    def list_trash(self) -> Answer: ...
 
     def job_progress(self, job_id: str) -> Answer: ...
+
+    def job_log(self, job_id: str, offset: int) -> Answer: ...
+
+    def check(self) -> Answer: ...
+
+
+class RootService(Protocol):
+    """The service that owns the cron file. Its methods raise ServiceUnreachable if no answer comes, and WireError
+    before they send what is too much for one call: InvalidCommand where its sentence says how much is."""
+
+    def update_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
+        """Make the cron file hold exactly these; ``changed`` is False where it did already."""
+
+    def check_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
+        """Tell in ``installed`` whether the cron file holds exactly these, and in ``present`` how many it holds."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +112,42 @@ class ProcessStore(Protocol):
         """Return the process of a job."""
 
     def list(self, query: Query) -> Page[Process]: ...
+
+
+class ScheduleDraft(Protocol):
+    """The schedules inside one transaction, in which nobody else can change them."""
+
+    def get(self, key: int) -> Schedule | None: ...
+
+    def all(self) -> Sequence[Schedule]: ...
+
+    def add(self, schedule: Schedule) -> Schedule:
+        """Add a schedule, and return it with the id that it got."""
+
+    def replace(self, schedule: Schedule) -> None:
+        """Give the schedule of this id these values."""
+
+    def delete(self, key: int) -> None: ...
+
+
+class ScheduleStore(Protocol):
+    def get(self, key: int) -> Schedule | None: ...
+
+    def all(self) -> Sequence[Schedule]: ...
+
+    def list(self, query: Query) -> Page[Schedule]: ...
+
+    def draft(self) -> AbstractContextManager[ScheduleDraft]:
+        """Give a draft for a block: kept if the block ends well, and as if it had never been otherwise."""
+
+    def note_refusal(self, key: int, at: str, sentence: str) -> None:
+        """Remember that a backup of this schedule was refused; nothing happens if there is no such schedule."""
+
+    def never_had_any(self) -> bool:
+        """Tell whether no schedule was ever kept here, as in a catalogue that was begun anew."""
+
+    def runs(self, ids: Iterable[int]) -> Sequence[Run]:
+        """Return of each of these schedules the newest run of each status, the newest of all first."""
 
 
 class ClientStore(Protocol):

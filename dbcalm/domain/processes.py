@@ -1,15 +1,17 @@
 """Processes: what jobs were run, and how each one stands."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from dbcalm.domain.entities import Process
-from dbcalm.domain.jobs import Jobs
+from dbcalm.domain.jobs import Jobs, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
 from dbcalm.domain.names import shown
-from dbcalm.domain.ports import ProcessStore
+from dbcalm.domain.ports import MysqlService, ProcessStore
 from dbcalm.errors import DBCalmError, NotFound
+from dbcalm_mariadb_cmd.command import valid_job_id
 
 LISTING = Listing(
     query={
@@ -27,13 +29,15 @@ LISTING = Listing(
 )
 
 RUNNING = "running"
+CLEANUP = "cleanup_backups"
 
 
 class Processes:
     """Lists processes, and tells the status of one as the journal has it."""
 
-    def __init__(self, store: ProcessStore, jobs: Jobs) -> None:
+    def __init__(self, store: ProcessStore, service: MysqlService, jobs: Jobs) -> None:
         self._store = store
+        self._service = service
         self._jobs = jobs
 
     def list(self, query: Query) -> Page[Process]:
@@ -52,3 +56,14 @@ class Processes:
         if process is None:
             raise NotFound(f"there is no job {shown(job_id)}")
         return process, self._jobs.progress(job_id) if process.status == RUNNING else None
+
+    def log(self, job_id: str) -> Iterator[str]:
+        """Yield what a job's tool has said so far, piece by piece; raise NotFound if there is no such job or its log is
+        not kept any more, or Unavailable."""
+        if not valid_job_id(job_id):
+            raise NotFound(f"there is no job {shown(job_id)}")
+        offset, more = 0, True
+        while more:
+            data = granted(asked(partial(self._service.job_log, job_id, offset)))
+            offset, more = int(data["offset"]), bool(data["more"])
+            yield str(data["text"])

@@ -8,12 +8,15 @@ ALL = "*"
 
 SCOPES = {
     "backups:read": "see backups",
-    "backups:write": "make and delete backups",
+    "backups:write": "make, delete, hold and clean up backups",
     "restores:read": "see restores",
     "restores:write": "restore backups",
     "processes:read": "see processes and the status of jobs",
+    "schedules:read": "see schedules",
+    "schedules:write": "add, change and delete schedules",
     "clients:read": "see clients",
     "clients:write": "add, change and delete clients",
+    "status:read": "see whether all is well",
 }
 """Every scope that a route can need, and what it allows."""
 

@@ -1,11 +1,13 @@
 """All that the system does, put together once."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from dbcalm.domain.auth import Auth
 from dbcalm.domain.backups import Backups
+from dbcalm.domain.cleanup import Cleanup
 from dbcalm.domain.clients import Clients
 from dbcalm.domain.jobs import Jobs
 from dbcalm.domain.ports import (
@@ -17,11 +19,17 @@ from dbcalm.domain.ports import (
     MysqlService,
     ProcessStore,
     RestoreStore,
+    RootService,
+    ScheduleStore,
     UserStore,
 )
 from dbcalm.domain.processes import Processes
 from dbcalm.domain.restores import Restores
+from dbcalm.domain.retention import Rules
+from dbcalm.domain.schedules import Schedules
+from dbcalm.domain.status import Status
 from dbcalm.domain.users import Users
+from dbcalm.domain.zone import HostZone
 
 
 class Stores(Protocol):
@@ -34,9 +42,15 @@ class Stores(Protocol):
     @property
     def processes(self) -> ProcessStore: ...
     @property
+    def schedules(self) -> ScheduleStore: ...
+    @property
     def clients(self) -> ClientStore: ...
     @property
     def users(self) -> UserStore: ...
+    @property
+    def set_aside(self) -> Callable[[], Sequence[str]]:
+        """Returns the paths of damaged catalogues in whose place a new one was begun."""
+
     @property
     def codes(self) -> CodeStore: ...
     @property
@@ -59,22 +73,37 @@ class Services:
 
     auth: Auth
     backups: Backups
+    cleanup: Cleanup
     clients: Clients
     jobs: Jobs
     processes: Processes
     restores: Restores
+    schedules: Schedules
+    status: Status
     users: Users
 
 
-def assemble(stores: Stores, mysql: MysqlService, clock: Clock) -> Services:
-    """Return the services over these ports."""
+def assemble(
+    stores: Stores,
+    mysql: MysqlService,
+    root: RootService,
+    clock: Clock,
+    rules: Rules,
+    zone: HostZone | None = None,
+) -> Services:
+    """Return the services over these ports; the zone is the host's where no other is given."""
+    zone = zone or HostZone()
     jobs = Jobs(mysql, stores.jobs, clock)
+    schedules = Schedules(stores.schedules, root, clock, zone)
     return Services(
         auth=Auth(stores.users, stores.clients, stores.codes, clock),
-        backups=Backups(stores.backups, mysql, jobs),
+        backups=Backups(stores.backups, mysql, jobs, schedules, clock),
+        cleanup=Cleanup(mysql, schedules, jobs, clock, rules, zone),
         clients=Clients(stores.clients),
         jobs=jobs,
-        processes=Processes(stores.processes, jobs),
+        processes=Processes(stores.processes, mysql, jobs),
         restores=Restores(stores.restores, mysql, jobs),
+        schedules=schedules,
+        status=Status(stores.backups, stores.processes, mysql, schedules, jobs, clock, stores.set_aside),
         users=Users(stores.users),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from dbcalm.domain.entities import Backup, Client, Process, Restore, User
 from dbcalm.repository.database import Database
 from dbcalm.repository.jobs import Jobs
+from dbcalm.repository.schedules import Schedules
 from dbcalm.repository.table import Table
 
 
@@ -15,7 +16,13 @@ class Backups(Table[Backup]):
     """Whole backups."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, "backups", Backup, key="id", sequence=("seq", "number"))
+        of_schedule = {
+            name: f"(SELECT {name} FROM schedules WHERE schedules.id = backups.schedule_id)"  # noqa: S608  # our words
+            for name in ("retention_value", "retention_unit")
+        }
+        super().__init__(
+            database, "backups", Backup, key="id", sequence=("seq", "number"), derived=of_schedule
+        )
 
     def newest(self) -> Backup | None:
         """Return the backup that was made last."""
@@ -169,8 +176,10 @@ class Catalogue:
         self.backups = Backups(database)
         self.restores = Restores(database)
         self.processes = Processes(database)
+        self.schedules = Schedules(database)
         self.clients = Clients(database)
         self.users = Users(database)
         self.codes = Codes(database)
         self.jobs = Jobs(database)
+        self.set_aside = database.set_aside
         self.close = database.close

@@ -19,6 +19,7 @@ from dbcalm.logger import log
 from dbcalm.repository.migrations import migrate
 
 _BUSY_SECONDS = 5.0
+_ASIDE = ".damaged-"
 _SUFFIXES = ("", "-wal", "-shm")
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -30,6 +31,11 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
+
+    def set_aside(self) -> list[str]:
+        """Return the paths of damaged catalogues in whose place a new one was begun, as long as they are there."""
+        found = self._path.parent.glob(f"{self._path.name}{_ASIDE}*")
+        return sorted(str(path) for path in found if not path.name.endswith(("-wal", "-shm")))
 
     def row(self, statement: str, *values: str | int) -> tuple[Any, ...] | None:
         """Return the first row of one SELECT, which needs no transaction around it."""
@@ -56,11 +62,12 @@ class Database:
         connection.execute(begin)
         try:
             yield connection
+            connection.execute("COMMIT")
         except BaseException:
+            # Even a COMMIT that fails leaves it open, and everybody else locked out.
             if connection.in_transaction:
                 connection.rollback()
             raise
-        connection.execute("COMMIT")
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -123,13 +130,13 @@ def open_or_replace(path: Path) -> Database:
     try:
         return open_database(path, check=True)
     except CatalogueDamaged as error:
-        aside = f"{path.name}.damaged-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
+        aside = f"{path.name}{_ASIDE}{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
         for suffix in _SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
         log.critical(
-            "%s; it is kept as %s. A new one is filled from the journal and the backups on disk, but users and clients "
-            "are lost: add them again with dbcalm users add and dbcalm clients add",
+            "%s; it is kept as %s. A new one is filled from the journal and the backups on disk, but users, clients "
+            "and schedules are lost: add them again with dbcalm users add, dbcalm clients add and dbcalm schedules add",
             error,
             aside,
         )

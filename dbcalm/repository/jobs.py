@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from dbcalm.domain.ports import Cursor, Event
 from dbcalm.logger import log
@@ -60,18 +60,25 @@ def _apply(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
         return
     try:
         apply(connection, event)
-    except (KeyError, TypeError, sqlite3.IntegrityError, sqlite3.ProgrammingError):
+    except (AttributeError, KeyError, TypeError, sqlite3.IntegrityError, sqlite3.ProgrammingError):
         # One event that is not as it should be must not keep all later ones out for ever.
         log.exception("an event of the journal cannot be applied and is skipped: %r", event)
 
 
 def _accepted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
-    args = json.dumps(event.get("args", {}))
+    args = event.get("args", {})
     added = connection.execute(
-        "INSERT INTO processes (command_id, type, command, args, resource_id, note, status, start_time) "
-        "VALUES (:job_id, :type, :command, :args, :resource_id, :note, 'running', :at) "
+        "INSERT INTO processes "
+        "(command_id, type, command, args, resource_id, note, schedule_id, status, start_time) "
+        "VALUES (:job_id, :type, :command, :args, :resource_id, :note, :schedule_id, 'running', :at) "
         "ON CONFLICT (command_id) DO NOTHING",
-        {"note": None, **event, "args": args},
+        {
+            "note": None,
+            "resource_id": None,
+            **event,
+            "args": json.dumps(args),
+            "schedule_id": args.get("schedule_id"),
+        },
     )
     if added.rowcount and (restore := event.get("restore")):
         connection.execute(
@@ -92,27 +99,63 @@ def _ended(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
         {"reason": None, "return_code": None, "error": None, "output": None, **event},
     )
     if event["status"] == "success" and (facts := event.get("backup")):
-        _add_backup(connection, cast("Mapping[str, object]", facts))
+        _add_backup(connection, facts)
 
 
 def _deleted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
     connection.execute("DELETE FROM backups WHERE id = :backup_id", event)
 
 
-def _add_backup(connection: sqlite3.Connection, facts: Mapping[str, object]) -> int:
+def _held(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    connection.execute(
+        "UPDATE backups SET hold_reason = :reason, hold_until = :until WHERE id = :backup_id",
+        {**event["hold"], "backup_id": event["backup_id"]},
+    )
+
+
+def _released(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    connection.execute(
+        "UPDATE backups SET hold_reason = NULL, hold_until = NULL WHERE id = :backup_id", event
+    )
+
+
+def _undeleted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    _add_backup(connection, event["backup"])
+
+
+def _add_backup(connection: sqlite3.Connection, facts: Mapping[str, Any]) -> int:
     """Add the backup of a manifest unless it is known; return how many rows that made. A newer one of the same name
-    takes the place of one whose folder was taken away by hand."""
+    takes the place of one whose folder was taken away by hand. The manifest itself says nothing of a hold."""
+    hold = facts.get("hold") or {"reason": None, "until": None}
     return connection.execute(
         "INSERT INTO backups "
-        "(id, seq, type, from_backup_id, schedule_id, process_id, start_time, end_time, size, note, timeline) "
+        "(id, seq, type, from_backup_id, schedule_id, process_id, start_time, end_time, size, note, timeline, "
+        "hold_reason, hold_until) "
         "VALUES (:id, :seq, :type, :from_backup_id, :schedule_id, "
-        "(SELECT id FROM processes WHERE command_id = :job_id), :start_time, :end_time, :size, :note, :timeline) "
+        "(SELECT id FROM processes WHERE command_id = :job_id), :start_time, :end_time, :size, :note, :timeline, "
+        ":hold_reason, :hold_until) "
         "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, type = excluded.type, "
         "from_backup_id = excluded.from_backup_id, schedule_id = excluded.schedule_id, "
         "process_id = excluded.process_id, start_time = excluded.start_time, end_time = excluded.end_time, "
-        "size = excluded.size, note = excluded.note, timeline = excluded.timeline WHERE excluded.seq > backups.seq",
-        {"schedule_id": None, "note": None, "job_id": None, **facts},
+        "size = excluded.size, note = excluded.note, timeline = excluded.timeline, "
+        "hold_reason = excluded.hold_reason, hold_until = excluded.hold_until WHERE excluded.seq > backups.seq",
+        {
+            "schedule_id": None,
+            "note": None,
+            "job_id": None,
+            **facts,
+            "hold_reason": hold["reason"],
+            "hold_until": hold["until"],
+        },
     ).rowcount
 
 
-_KINDS = {"accepted": _accepted, "started": _started, "ended": _ended, "deleted": _deleted}
+_KINDS = {
+    "accepted": _accepted,
+    "started": _started,
+    "ended": _ended,
+    "deleted": _deleted,
+    "undeleted": _undeleted,
+    "held": _held,
+    "released": _released,
+}

@@ -67,6 +67,42 @@ def _first(connection: sqlite3.Connection) -> None:
         _count(connection, table)
 
 
+def _second(connection: sqlite3.Connection) -> None:
+    """Schedules, which of them began a job, and holds of backups.
+
+    The index of jobs by schedule gives the newest of each status at once, however many there are.
+    """
+    for statement in (
+        """CREATE TABLE schedules (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            backup_type TEXT NOT NULL CHECK (backup_type IN ('full', 'incremental')),
+            frequency TEXT NOT NULL CHECK (frequency IN ('daily', 'weekly', 'monthly', 'hourly', 'interval')),
+            day_of_week INTEGER CHECK (day_of_week BETWEEN 0 AND 6),
+            day_of_month INTEGER CHECK (day_of_month BETWEEN 1 AND 28),
+            hour INTEGER CHECK (hour BETWEEN 0 AND 23), minute INTEGER CHECK (minute BETWEEN 0 AND 59),
+            interval_value INTEGER CHECK (interval_value >= 1),
+            interval_unit TEXT CHECK (interval_unit IN ('minutes', 'hours')),
+            retention_value INTEGER CHECK (retention_value >= 1),
+            retention_unit TEXT CHECK (retention_unit IN ('days', 'weeks', 'months')),
+            enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)), created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
+            last_refused_at TEXT, last_refusal TEXT,
+            CHECK ((retention_value IS NULL) = (retention_unit IS NULL)))""",
+        "ALTER TABLE processes ADD COLUMN schedule_id INTEGER",
+        """UPDATE processes SET schedule_id = json_extract(args, '$.schedule_id')
+            WHERE CASE WHEN json_valid(args) THEN json_type(args, '$.schedule_id') = 'integer' END""",
+        "CREATE INDEX processes_schedule ON processes (schedule_id, type, status)",
+        "ALTER TABLE backups ADD COLUMN hold_reason TEXT",
+        "ALTER TABLE backups ADD COLUMN hold_until TEXT",
+    ):
+        connection.execute(statement)
+    for column in (
+        "backup_type", "frequency", "day_of_week", "day_of_month", "hour", "minute", "interval_value", "interval_unit",
+        "enabled", "created_at", "updated_at",
+    ):  # fmt: skip
+        connection.execute(f"CREATE INDEX schedules_{column} ON schedules ({column})")
+    _count(connection, "schedules")
+
+
 def _count(connection: sqlite3.Connection, table: str) -> None:
     """Keep the number of rows of a table, and a version that every change raises, so that no list has to count."""
     connection.execute("INSERT INTO table_state VALUES (?, 0, 0)", (table,))
@@ -77,7 +113,7 @@ def _count(connection: sqlite3.Connection, table: str) -> None:
         )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

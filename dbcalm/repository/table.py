@@ -5,7 +5,7 @@ The SQL is put together from the names of tables and columns that stand in this 
 # ruff: noqa: S608  # see above
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +31,7 @@ class Table(Generic[T]):
 
     ``key`` is the column by which one row is asked for. ``sequence`` are the columns that grow from row to row, the
     last of them the row's number: they give the order "newest first", and decide between rows that are else equal.
+    ``derived`` has the SQL of fields that are no columns; it is worked out for the rows of a page only.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Table(Generic[T]):
         key: str,
         sequence: Sequence[str],
         make: Callable[..., T] | None = None,
+        derived: Mapping[str, str] | None = None,
     ) -> None:
         self.database = database
         self.name = name
@@ -49,10 +51,14 @@ class Table(Generic[T]):
         self._sequence = sequence
         self._number = sequence[-1]
         self._make = make or entity
-        self.columns = ", ".join(f"{name}.{field.name}" for field in fields(entity))  # type: ignore[arg-type]  # an entity
+        given = derived or {}
+        self.columns = ", ".join(
+            given.get(field.name, f"{name}.{field.name}")
+            for field in fields(entity)  # type: ignore[arg-type]  # an entity
+        )
         self._counts: dict[tuple[str, tuple[Value, ...]], _Count] = {}
 
-    def get(self, key: str) -> T | None:
+    def get(self, key: Value) -> T | None:
         """Return the row with this key."""
         return self.first(f"WHERE {self._key} = ?", key)
 
@@ -61,7 +67,7 @@ class Table(Generic[T]):
         row = self.database.row(f"SELECT {self.columns} FROM {self.name} {clause} LIMIT 1", *values)
         return None if row is None else self._make(*row)
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: Value) -> bool:
         """Delete the row with this key; False if there is none."""
         with self.database.write() as connection:
             return connection.execute(f"DELETE FROM {self.name} WHERE {self._key} = ?", (key,)).rowcount > 0

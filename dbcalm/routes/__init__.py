@@ -1,5 +1,14 @@
 """What can be asked over HTTP: one module a resource, a handler a few lines."""
 
-from dbcalm.routes import auth, backups, clients, health, processes, restores
+from dbcalm.routes import auth, backups, cleanup, clients, processes, restores, schedules, status
 
-ALL = (auth.routes, backups.routes, restores.routes, processes.routes, clients.routes, health.routes)
+ALL = (
+    auth.routes,
+    backups.routes,
+    restores.routes,
+    processes.routes,
+    schedules.routes,
+    cleanup.routes,
+    clients.routes,
+    status.routes,
+)

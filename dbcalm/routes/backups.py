@@ -8,6 +8,7 @@ from dbcalm.domain import views
 from dbcalm.domain.backups import LISTING
 from dbcalm.domain.listing import parse
 from dbcalm.errors import (
+    Busy,
     Conflict,
     InvalidQuery,
     InvalidRequest,
@@ -26,7 +27,7 @@ CREATE = Operation(
     schemas.BackupStarted,
     examples.BACKUP_STARTED,
     status=202,
-    refusals=(NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
+    refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
     request_examples=examples.BACKUP_REQUESTS,
 )
 LIST = Operation(
@@ -36,7 +37,20 @@ LIST = Operation(
     parameter_examples=examples.BACKUP_LISTS,
 )
 GET = Operation(schemas.Backup, examples.BACKUP, refusals=(NotFound,))
-DELETE = Operation(None, status=204, refusals=(NotFound, Conflict, ServiceFailed, Unavailable))
+TRASH = Operation(
+    schemas.Trash, {"items": [examples.DELETED], "more": False}, refusals=(ServiceFailed, Unavailable)
+)
+UNDELETE = Operation(
+    schemas.Backup, examples.BACKUP, refusals=(NotFound, Conflict, Busy, ServiceFailed, Unavailable)
+)
+HOLD = Operation(
+    schemas.Backup,
+    examples.HELD,
+    refusals=(NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable),
+    request_examples=examples.HOLD_REQUESTS,
+)
+RELEASE = Operation(schemas.Backup, examples.BACKUP, refusals=(NotFound, ServiceFailed, Unavailable))
+DELETE = Operation(None, status=204, refusals=(NotFound, Conflict, Busy, ServiceFailed, Unavailable))
 
 
 @routes("POST", "/backups", scope=WRITE, operation=CREATE)
@@ -73,6 +87,41 @@ def get_backup(call: Incoming, id: str) -> Response:
 def delete_backup(call: Incoming, id: str) -> Response:
     """Delete a backup.
 
-    One that others build on is not deleted: the answer names them."""
+    It goes into the trash, from where it can be brought back for a while. One that others build on is not deleted: the
+    answer names them. Nor is one that is held, that is younger than `min_age`, or that is one of the last
+    `min_full_chains` chains."""
     call.services.backups.delete(call.caller, id)
     return Response(status_code=204)
+
+
+@routes("PUT", "/backups/{id}/hold", scope=WRITE, operation=HOLD)
+def hold_backup(call: Incoming, id: str, body: schemas.HoldRequest) -> Response:
+    """Keep a backup from being deleted.
+
+    It and its chain stay, whatever the rules say, until `until` or, without it, until it is released."""
+    return answer(views.backup(call.services.backups.hold(call.caller, id, body.reason, body.until)))
+
+
+@routes("DELETE", "/backups/{id}/hold", scope=WRITE, operation=RELEASE)
+def release_backup(call: Incoming, id: str) -> Response:
+    """End the hold of a backup.
+
+    It is kept as long as the rules keep it."""
+    return answer(views.backup(call.services.backups.release(call.caller, id)))
+
+
+@routes("POST", "/backups/{id}/undelete", scope=WRITE, operation=UNDELETE)
+def undelete_backup(call: Incoming, id: str) -> Response:
+    """Bring a deleted backup back.
+
+    That is possible until its `purge_at`. What it builds on must be brought back first."""
+    return answer(views.backup(call.services.backups.undelete(call.caller, id)))
+
+
+@routes("GET", "/trash", scope=READ, operation=TRASH)
+def list_trash(call: Incoming) -> Response:
+    """List the deleted backups that can still be brought back.
+
+    The last deleted come first."""
+    found, more = call.services.backups.deleted()
+    return answer({"items": [views.deleted(facts) for facts in found], "more": more})

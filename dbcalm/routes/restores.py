@@ -8,6 +8,7 @@ from dbcalm.domain import views
 from dbcalm.domain.listing import parse
 from dbcalm.domain.restores import LISTING
 from dbcalm.errors import (
+    Busy,
     Conflict,
     InvalidQuery,
     InvalidRequest,
@@ -24,7 +25,7 @@ CREATE = Operation(
     schemas.RestoreStarted,
     examples.RESTORE_STARTED,
     status=202,
-    refusals=(NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
+    refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
     request_examples=examples.RESTORE_REQUESTS,
 )
 LIST = Operation(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+from dbcalm_mariadb_cmd.manifest import Manifest, Origin
 from dbcalm_mariadb_cmd_client import MariadbCmdClient
 from dev.bench_lib.connection import Connection
 from dev.bench_lib.figures import Figure
@@ -115,13 +116,12 @@ def _events(number: int, job_id: str) -> list[dict[str, object]]:
     name = f"bench-{number:07}"
     at = f"2025-{1 + number // 28 % 12:02}-{1 + number % 28:02}T{number // 336 % 24:02}:00:00.{number:06}Z"
     what = {"id": name, "type": "full", "from_backup_id": None, "schedule_id": None}
-    facts = {
-        **what,
-        "format": 1, "seq": number, "job_id": job_id, "timeline": "bench", "note": None, "start_time": at,
-        "end_time": at, "size": number, "file_count": 1, "files_sha256": "", "engine": "mariadb",
-        "tool_version": "10.11.0", "from_lsn": 0, "to_lsn": number, "binlog": None,
-        "server": {"version": "10.11.0", "data_dir": "/", "ibdata": [0, 0], "server_uuid": "", "elsewhere": {}},
-    }  # fmt: skip
+    manifest = Manifest(
+        id=name, type="full", from_backup_id=None, schedule_id=None, seq=number, job_id=job_id, timeline="bench",
+        note=None, start_time=at, end_time=at, size=number, file_count=1, files_sha256="", engine="mariadb",
+        tool_version="10.11.0", from_lsn=0, to_lsn=number, last_lsn=number, binlog=None,
+        server=Origin(version="10.11.0", data_dir="/", ibdata=(0, 0), server_uuid="", elsewhere={}),
+    )  # fmt: skip
     job = {"at": at, "job_id": job_id}
     accepted: dict[str, object] = {
         "type": "backup",
@@ -134,7 +134,7 @@ def _events(number: int, job_id: str) -> list[dict[str, object]]:
     return [
         {"event": "accepted", **job, **accepted, "backup": what, "answer": {"code": 202}, "seq": number},
         {"event": "started", **job, "pid": 1},
-        {"event": "ended", **job, **ended, "backup": facts},
+        {"event": "ended", **job, **ended, "backup": manifest.facts()},
     ]
 
 

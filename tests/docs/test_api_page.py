@@ -8,7 +8,7 @@ import pytest
 from dbcalm.api.app import create_app
 from dbcalm.api.endpoint import Application
 from dbcalm.api.failures import STATUS
-from dbcalm.domain import backups, clients, processes, restores
+from dbcalm.domain import backups, clients, processes, restores, schedules
 from dbcalm.domain.listing import COMPARISONS, NULL_TESTS, Listing
 from dbcalm.domain.scopes import SCOPES, WILDCARDS
 from dbcalm.routes import ALL
@@ -63,7 +63,7 @@ def test_every_field_is_named() -> None:
         for schema, described in DESCRIBED["components"]["schemas"].items()
         for field in described.get("properties", {})
     }
-    words = set(re.findall(r"[a-z_]+", PAGE))
+    words = {word for form in (r"[a-z_]+", r"[a-z_-]+") for word in re.findall(form, PAGE)}
     assert {(schema, field) for schema, field in fields if field not in words} == set()
 
 
@@ -87,6 +87,7 @@ def test_the_scopes_are_those_that_there_are() -> None:
         ("/backups", backups.LISTING),
         ("/restores", restores.LISTING),
         ("/processes", processes.LISTING),
+        ("/schedules", schedules.LISTING),
         ("/clients", clients.LISTING),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from dbcalm import __version__
-from dbcalm.cli.main import app
+from dbcalm.cli.main import program
 from dbcalm_cmd import __version__ as version_of_services
 from tests.docs.commands import CHECKOUT
 
@@ -73,7 +73,7 @@ def documented_commands() -> dict[str, str]:
 
 def test_every_command_is_documented_with_its_options() -> None:
     documented = documented_commands()
-    found = dict(cli_commands(typer.main.get_command(app)))
+    found = dict(cli_commands(typer.main.get_command(program())))
     assert set(documented) == {*found, "dbcalm --version"}
     for command, options in found.items():
         assert set(re.findall(r"--[a-z-]+", documented[command])) == set(options), command

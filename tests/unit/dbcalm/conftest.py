@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from dbcalm_fakes import KEY, FakeMysqlService, HandClock
+from dbcalm_fakes import KEY, FakeMysqlService, FakeRootService, HandClock
 from starlette.testclient import TestClient
 
 from dbcalm.api.app import create_app
 from dbcalm.api.endpoint import Application
 from dbcalm.api.tokens import Tokens
 from dbcalm.domain.entities import Caller, Grant
+from dbcalm.domain.retention import Rules
 from dbcalm.domain.services import Services, assemble
+from dbcalm.domain.zone import HostZone
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import Database, open_database
 from dbcalm.routes import ALL
@@ -36,13 +38,30 @@ def mysql() -> FakeMysqlService:
 
 
 @pytest.fixture
+def root_service() -> FakeRootService:
+    return FakeRootService()
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> HostZone:
+    """The zone of a file that a test may put there; UTC without it."""
+    return HostZone(tmp_path / "localtime")
+
+
+@pytest.fixture
 def clock() -> HandClock:
     return HandClock()
 
 
 @pytest.fixture
-def services(catalogue: Catalogue, mysql: FakeMysqlService, clock: HandClock) -> Services:
-    return assemble(catalogue, mysql, clock)
+def services(
+    catalogue: Catalogue,
+    mysql: FakeMysqlService,
+    root_service: FakeRootService,
+    clock: HandClock,
+    zone: HostZone,
+) -> Services:
+    return assemble(catalogue, mysql, root_service, clock, Rules(), zone)
 
 
 @pytest.fixture

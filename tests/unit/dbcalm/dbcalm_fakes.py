@@ -1,10 +1,13 @@
-"""Stand-ins for what is outside of dbcalm: the mysql service, in memory, and a clock that is set by hand."""
+"""Stand-ins for what is outside of dbcalm: the two services, in memory, and a clock that is set by hand."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
+from dbcalm_cmd.command import CheckCronSchedules, CronSchedule, UpdateCronSchedules
 from dbcalm_cmd.process import utc_now
+from dbcalm_cmd.wire import Command, encode
 from dbcalm_cmd_client import Answer, ServiceUnreachable
 
 Event = dict[str, Any]
@@ -46,6 +49,42 @@ def manifest(id: str, seq: int, **more: Any) -> dict[str, Any]:
     }
 
 
+class FakeRootService:
+    """Keeps a set of schedules and answers like the root service. ``installed`` is the set, by id, or None while there
+    is no file; ``refusal`` is given instead of work, ``lost_replies`` are of work that is done but not answered, and
+    while ``down`` nothing is."""
+
+    def __init__(self) -> None:
+        self.installed: dict[int, CronSchedule] | None = None
+        self.refusal: Answer | None = None
+        self.down = False
+        self.lost_replies = 0
+        self.calls = 0
+
+    def update_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
+        wanted = self._asked(command := UpdateCronSchedules(tuple(schedules)), command.schedules)
+        if self.refusal is not None:
+            return self.refusal
+        changed, self.installed = wanted != self.installed, wanted
+        if self.lost_replies:
+            self.lost_replies -= 1
+            raise ServiceUnreachable("the connection was closed before the answer")
+        return Answer(200, "ok", {"schedules": len(wanted), "changed": changed})
+
+    def check_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
+        wanted = self._asked(command := CheckCronSchedules(tuple(schedules)), command.schedules)
+        return self.refusal or Answer(
+            200, "ok", {"installed": wanted == self.installed, "present": len(self.installed or {})}
+        )
+
+    def _asked(self, command: Command, schedules: tuple[CronSchedule, ...]) -> dict[int, CronSchedule]:
+        encode({"cmd": command.wire_name, "args": asdict(command)})
+        self.calls += 1
+        if self.down:
+            raise ServiceUnreachable("the service does not answer: connection refused")
+        return {schedule.id: schedule for schedule in schedules}
+
+
 class FakeMysqlService:
     """Keeps a journal and answers like the mysql service. ``refusal`` is given to the next commands instead of work,
     ``lost_replies`` of them are done but not answered, and while ``down`` nothing is."""
@@ -60,6 +99,13 @@ class FakeMysqlService:
         self.lost_replies = 0
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.batch = 100
+        self.trash: dict[str, dict[str, Any]] = {}
+        self.damaged: set[str] = set()
+        self.logs: dict[str, str] = {}
+        self.clock_doubt: str | None = None
+        self.database = {"ok": True, "message": "/usr/bin/mariadb-backup 10.11.19, server 10.11.19"}
+        self.free = 10**12
+        self.chain_problem: str | None = None
         self._answers: dict[str, Answer] = {}
         self._change = threading.Condition()
 
@@ -86,12 +132,41 @@ class FakeMysqlService:
 
     def delete_backup(self, id: str) -> Answer:
         def work() -> Answer:
-            if self.on_disk.pop(id, None) is None:
+            if id not in self.on_disk:
                 return Answer(404, f"there is no backup {id}", {})
-            self.tell({"event": "deleted", "at": utc_now(), "backup_id": id})
+            self._delete(id)
             return Answer(200, "ok", {})
 
         return self._once(("delete_backup", (id,)), "", work)
+
+    def undelete_backup(self, id: str) -> Answer:
+        def work() -> Answer:
+            facts = self.trash.pop(id, None)
+            if facts is None:
+                return Answer(404, f"there is no deleted backup {id}", {})
+            self.on_disk[id] = facts
+            self.tell({"event": "undeleted", "at": utc_now(), "backup": facts})
+            return Answer(200, "ok", {})
+
+        return self._once(("undelete_backup", (id,)), "", work)
+
+    def hold_backup(self, id: str, reason: str, until: str | None) -> Answer:
+        return self._hold(("hold_backup", (id, reason, until)), id, {"reason": reason, "until": until})
+
+    def release_backup(self, id: str) -> Answer:
+        return self._hold(("release_backup", (id,)), id, None)
+
+    def cleanup_backups(self, job_id: str, ids: tuple[str, ...], schedule_id: int | None) -> Answer:
+        def work() -> Answer:
+            deleting = [] if self.clock_doubt else [id for id in ids if id in self.on_disk]
+            args = {"schedule_id": schedule_id, "ids": len(ids)}
+            self._accept(job_id, "cleanup_backups", None, args=args, note=self.clock_doubt)
+            for id in deleting:
+                self._delete(id)
+            data = {"job_id": job_id, "id": None, "deleting": deleting, "note": self.clock_doubt}
+            return Answer(202, "accepted", data)
+
+        return self._once(("cleanup_backups", (job_id, ids, schedule_id)), job_id, work)
 
     def read_events(self, journal: str, offset: int, wait: float) -> Answer:
         self._reach(("read_events", (journal, offset, wait)))
@@ -109,16 +184,46 @@ class FakeMysqlService:
         }
         return Answer(200, "ok", data)
 
-    def list_backups(self, after: str) -> Answer:
-        self._reach(("list_backups", (after,)))
+    def list_backups(self, after: str, examine: bool = False) -> Answer:
+        self._reach(("list_backups", (after, examine)))
         found = [self.on_disk[id] for id in sorted(self.on_disk) if id > after]
-        return Answer(200, "ok", {"backups": found[:2], "more": len(found) > 2})
+        told: list[dict[str, Any]] = [
+            {"hold": None, **facts, "intact": facts["id"] not in self.damaged if examine else None}
+            for facts in found[:2]
+        ]
+        return Answer(200, "ok", {"backups": told, "more": len(found) > 2})
+
+    def list_trash(self) -> Answer:
+        self._reach(("list_trash", ()))
+        times = {"deleted_at": utc_now(), "purge_at": utc_now()}
+        return Answer(
+            200, "ok", {"backups": [{**facts, **times} for facts in self.trash.values()], "more": False}
+        )
 
     def job_progress(self, job_id: str) -> Answer:
         self._reach(("job_progress", (job_id,)))
         if job_id not in self.progress:
             return Answer(404, "no progress", {})
         return Answer(200, "ok", dict(self.progress[job_id]))
+
+    def job_log(self, job_id: str, offset: int) -> Answer:
+        self._reach(("job_log", (job_id, offset)))
+        if job_id not in self.logs:
+            return Answer(404, f"there is no log of job {job_id}", {})
+        text = self.logs[job_id][offset : offset + 4]
+        more = offset + 4 < len(self.logs[job_id])
+        return Answer(200, "ok", {"text": text, "offset": offset + len(text), "more": more})
+
+    def check(self) -> Answer:
+        self._reach(("check", ()))
+        data: dict[str, object] = {
+            "database": self.database,
+            "space": {"free_bytes": self.free, "needed_bytes": 10**9},
+            "chain": {"ids": sorted(self.on_disk), "problem": self.chain_problem},
+            "trash": {"count": len(self.trash), "bytes": 1000 * len(self.trash)},
+            "clock": self.clock_doubt,
+        }
+        return Answer(200, "ok", data)
 
     def tell(self, *events: Event) -> None:
         """Append to the journal."""
@@ -163,7 +268,22 @@ class FakeMysqlService:
 
         return self._once(call, job_id, work)
 
-    def _accept(self, job_id: str, type: str, id: str, **more: Any) -> None:
+    def _delete(self, id: str) -> None:
+        self.trash[id] = self.on_disk.pop(id)
+        self.tell({"event": "deleted", "at": utc_now(), "backup_id": id, "trash": f"{id}.1"})
+
+    def _hold(self, call: tuple[str, tuple[Any, ...]], id: str, hold: dict[str, Any] | None) -> Answer:
+        def work() -> Answer:
+            if id not in self.on_disk:
+                return Answer(404, f"there is no backup {id}", {})
+            self.on_disk[id] = {**self.on_disk[id], "hold": hold}
+            told = {"event": "held", "hold": hold} if hold else {"event": "released"}
+            self.tell({"at": utc_now(), "backup_id": id, **told})
+            return Answer(200, "ok", {})
+
+        return self._once(call, "", work)
+
+    def _accept(self, job_id: str, type: str, id: str | None, **more: Any) -> None:
         self.tell(
             {
                 "event": "accepted",
@@ -171,7 +291,7 @@ class FakeMysqlService:
                 "job_id": job_id,
                 "type": type,
                 "command": "mariadb-backup …",
-                "args": {"id": id},
+                "args": {"id": id, "schedule_id": more.get("backup", {}).get("schedule_id")},
                 "resource_id": id,
                 "note": None,
                 **more,

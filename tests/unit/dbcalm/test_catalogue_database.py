@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dbcalm.domain.listing import Query
 from dbcalm.domain.ports import Cursor
 from dbcalm.errors import CatalogueDamaged, CatalogueError, NoSpace, Unavailable
 from dbcalm.repository import migrations
@@ -67,11 +68,11 @@ def test_a_newer_version_is_refused_and_not_touched(path: Path) -> None:
     connection = connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(CatalogueError, match=r"version 99, made by a newer DBCalm; this one knows 1"):
+    with pytest.raises(CatalogueError, match=r"version 99, made by a newer DBCalm; this one knows 2"):
         open_or_replace(path)
 
 
-def second(connection: sqlite3.Connection) -> None:
+def further(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE users ADD COLUMN email TEXT")
 
 
@@ -84,17 +85,17 @@ def test_a_migration_keeps_the_data_and_a_copy_of_before(path: Path, monkeypatch
     database = open_database(path)
     Catalogue(database).users.add("alice", "hash", "now")
     database.close()
-    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, second))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, further))
     database = open_database(path)
     with database.read() as connection:
         assert connection.execute("SELECT username, email FROM users").fetchall() == [("alice", None)]
-        assert migrations.version_of(connection) == 2
+        assert migrations.version_of(connection) == 3
     database.close()
-    copy = path.with_name("db.sqlite3.version-1")
+    copy = path.with_name("db.sqlite3.version-2")
     assert mode(copy) == 0o600
     before = sqlite3.connect(copy)
     assert before.execute("SELECT username FROM users").fetchall() == [("alice",)]
-    assert migrations.version_of(before) == 1
+    assert migrations.version_of(before) == 2
     before.close()
 
 
@@ -108,7 +109,7 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(
     monkeypatch.undo()
     database = open_database(path)
     with database.read() as connection:
-        assert migrations.version_of(connection) == 1
+        assert migrations.version_of(connection) == 2
         assert "email" not in [row[1] for row in connection.execute("PRAGMA table_info(users)")]
     database.close()
 
@@ -174,7 +175,8 @@ def test_a_damaged_file_is_put_aside_and_an_empty_one_begun(
     assert not catalogue.users.all()
     [aside] = path.parent.glob("db.sqlite3.damaged-????????-??????")
     assert aside.read_bytes() == content
-    assert "users and clients are lost" in caplog.text
+    assert "users, clients and schedules are lost" in caplog.text
+    assert catalogue.set_aside() == [str(aside)]
     database.close()
 
 
@@ -184,6 +186,9 @@ def test_what_stands_only_in_the_write_ahead_log_goes_aside_with_its_file(path: 
     path.with_name("db.sqlite3-wal").write_bytes(b"log")
     open_or_replace(path).close()
     assert [file.read_bytes() for file in path.parent.glob("db.sqlite3.damaged-*-wal")] == [b"log"]
+    database = open_database(path)
+    assert len(database.set_aside()) == 1
+    database.close()
 
 
 def test_a_whole_file_is_opened_as_it_is(path: Path) -> None:
@@ -191,6 +196,7 @@ def test_a_whole_file_is_opened_as_it_is(path: Path) -> None:
     database = open_or_replace(path)
     assert len(Catalogue(database).users.all()) == 200
     assert not list(path.parent.glob("*damaged*"))
+    assert not database.set_aside()
     database.close()
 
 
@@ -232,6 +238,119 @@ def test_a_writer_that_waits_too_long_says_so(
     holder.rollback()
     holder.close()
     assert Catalogue(database).users.add("alice", "hash", "now")
+
+
+def test_a_commit_that_fails_locks_nobody_out(database: Database, path: Path) -> None:
+    with database.write() as connection:
+        connection.execute(
+            "CREATE TABLE late (id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+    with pytest.raises(sqlite3.IntegrityError), database.write() as connection:
+        connection.execute("INSERT INTO late VALUES (99)")
+    assert Catalogue(database).users.add("alice", "hash", "now")
+    other = connect(path)
+    assert other.execute("SELECT count(*) FROM late").fetchone() == (0,)
+    other.close()
+
+
+def version_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a catalogue as the first release had it, with data."""
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
+    open_database(path).close()
+    monkeypatch.undo()
+    connection = connect(path)
+    jobs = [
+        ("a", "backup", '{"id": "one", "schedule_id": 7}'),
+        ("b", "backup", '{"id": "two", "schedule_id": null}'),
+        ("c", "restore", '{"id": "one"}'),
+        ("d", "backup", '{"id": "three", "schedule_id": "7"}'),
+        ("e", "backup", "no JSON"),
+    ]
+    for id, type, args in jobs:
+        connection.execute(
+            "INSERT INTO processes (command_id, type, command, args, status, start_time) "
+            "VALUES (?, ?, 'tool', ?, 'success', '2026-01-01T00:00:00.000000Z')",
+            (id, type, args),
+        )
+    connection.execute(
+        "INSERT INTO backups (id, seq, type, schedule_id, process_id, start_time, size, timeline) "
+        "VALUES ('one', 1, 'full', 7, 1, '2026-01-01T00:00:00.000000Z', 1000, 't')"
+    )
+    connection.execute("INSERT INTO users (username, password_hash, created_at) VALUES ('alice', 'h', 'now')")
+    connection.close()
+
+
+def test_a_catalogue_of_the_first_release_is_brought_up_with_all_its_data(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version_1(path, monkeypatch)
+    database = open_database(path)
+    catalogue = Catalogue(database)
+    with database.read() as connection:
+        assert migrations.version_of(connection) == 2
+        rows = connection.execute("SELECT command_id, schedule_id FROM processes ORDER BY id").fetchall()
+        assert rows == [("a", 7), ("b", None), ("c", None), ("d", None), ("e", None)]
+    backup = catalogue.backups.get("one")
+    assert backup is not None
+    assert (backup.schedule_id, backup.hold_reason, backup.retention_value) == (7, None, None)
+    assert [run.schedule_id for run in catalogue.schedules.runs([7, 8])] == [7]
+    assert catalogue.schedules.list(Query()).total == 0
+    assert catalogue.processes.get("a") is not None
+    assert catalogue.users.get("alice") is not None
+    database.close()
+    copy = sqlite3.connect(path.with_name("db.sqlite3.version-1"))
+    assert migrations.version_of(copy) == 1
+    assert copy.execute("SELECT count(*) FROM processes").fetchone() == (5,)
+    assert "schedules" not in [row[0] for row in copy.execute("SELECT name FROM sqlite_master")]
+    copy.close()
+
+
+def test_a_brought_up_catalogue_is_as_a_new_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shape(file: Path) -> list[tuple[str, str]]:
+        connection = sqlite3.connect(file)
+        found = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        connection.close()
+        return found
+
+    version_1(path, monkeypatch)
+    open_database(path).close()
+    other = path.with_name("new.sqlite3")
+    open_database(other).close()
+    assert shape(path) == shape(other)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("backup_type", "other"),
+        ("frequency", "yearly"),
+        ("day_of_week", 7),
+        ("day_of_month", 29),
+        ("hour", 24),
+        ("minute", -1),
+        ("interval_value", 0),
+        ("interval_unit", "days"),
+        ("retention_value", 0),
+        ("retention_unit", None),
+        ("enabled", 2),
+    ],
+)
+def test_a_schedule_that_cannot_be_does_not_get_in(database: Database, column: str, value: object) -> None:
+    good: dict[str, object] = {
+        "backup_type": "full", "frequency": "daily", "day_of_week": 0, "day_of_month": 1, "hour": 3, "minute": 0,
+        "interval_value": 1, "interval_unit": "hours", "retention_value": 1, "retention_unit": "days", "enabled": 1,
+        "created_at": "x", "updated_at": "x",
+    }  # fmt: skip
+
+    def insert(values: dict[str, object]) -> None:
+        names = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        with database.write() as connection:
+            connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)
+
+    insert(good)
+    with pytest.raises(sqlite3.IntegrityError):
+        insert({**good, column: value})
 
 
 def test_a_full_disk_is_said_and_what_was_there_stays(database: Database) -> None:

@@ -1,12 +1,13 @@
 """Events of the journal, applied to the catalogue."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from dbcalm_fakes import manifest
 
-from dbcalm.domain.listing import Query
+from dbcalm.domain.listing import Condition, Query
 from dbcalm.domain.ports import Cursor
 from dbcalm.repository.catalogue import Catalogue
 
@@ -113,6 +114,73 @@ def test_a_deleted_backup_is_gone_and_its_process_stays(catalogue: Catalogue) ->
     assert catalogue.processes.get(JOB) is not None
 
 
+HOLD = {"reason": "audit", "until": "2026-06-01T00:00:00.000000Z"}
+
+
+def hold_of(catalogue: Catalogue, id: str = "one") -> tuple[str | None, str | None] | None:
+    backup = catalogue.backups.get(id)
+    return None if backup is None else (backup.hold_reason, backup.hold_until)
+
+
+def test_a_backup_is_held_and_released(catalogue: Catalogue) -> None:
+    held = {"event": "held", "at": "x", "backup_id": "one", "hold": HOLD}
+    apply(catalogue, accepted(), ended())
+    assert hold_of(catalogue) == (None, None)
+    apply(catalogue, held)
+    assert hold_of(catalogue) == ("audit", HOLD["until"])
+    apply(catalogue, {**held, "hold": {"reason": "for good", "until": None}})
+    assert hold_of(catalogue) == ("for good", None)
+    apply(catalogue, {"event": "released", "at": "x", "backup_id": "one"})
+    assert hold_of(catalogue) == (None, None)
+
+
+def test_a_backup_is_deleted_and_comes_back_as_it_was(catalogue: Catalogue) -> None:
+    facts = manifest("one", 1, job_id=JOB, note="why", hold=HOLD, intact=True)
+    deleted = {"event": "deleted", "at": "x", "backup_id": "one", "purge_at": "y", "job_id": None}
+    apply(catalogue, accepted(), ended())
+    before = catalogue.backups.get("one")
+    apply(catalogue, deleted)
+    assert catalogue.backups.get("one") is None
+    apply(catalogue, {"event": "undeleted", "at": "x", "backup": facts})
+    after = catalogue.backups.get("one")
+    assert before is not None
+    assert after == replace(
+        before,
+        hold_reason="audit",
+        hold_until=HOLD["until"],
+        start_time=facts["start_time"],
+        end_time=facts["end_time"],
+    )
+    apply(catalogue, {"event": "purged", "at": "x", "backup_id": "one"})
+    assert catalogue.backups.get("one") == after
+
+
+def test_what_is_found_on_disk_has_its_hold(catalogue: Catalogue) -> None:
+    found = [manifest("one", 1, hold=HOLD, intact=False), manifest("two", 2, hold=None), manifest("three", 3)]
+    assert catalogue.jobs.add_found(START, found) == 3
+    holds = [hold_of(catalogue, id) for id in ("one", "two", "three")]
+    assert holds == [("audit", HOLD["until"]), (None, None), (None, None)]
+
+
+def test_a_newer_backup_of_the_same_name_does_not_inherit_the_hold(catalogue: Catalogue) -> None:
+    apply(catalogue, accepted(), ended(), {"event": "held", "at": "x", "backup_id": "one", "hold": HOLD})
+    assert catalogue.jobs.add_found(catalogue.jobs.cursor(), [manifest("one", 2)]) == 1
+    assert hold_of(catalogue) == (None, None)
+
+
+def test_a_job_has_the_schedule_that_began_it(catalogue: Catalogue) -> None:
+    cleanup = {"type": "cleanup_backups", "backup": None, "args": {"ids": [], "schedule_id": 5}}
+    without = {key: value for key, value in accepted("b" * 32, **cleanup).items() if key != "resource_id"}
+    apply(catalogue, accepted(args={"id": "one", "schedule_id": 4}), without)
+    for id in (4, 5):
+        [process] = catalogue.processes.list(Query((Condition("schedule_id", "eq", (id,)),))).items
+        assert process.args["schedule_id"] == id
+    cleaning = catalogue.processes.get("b" * 32)
+    assert cleaning is not None
+    assert (cleaning.type, cleaning.resource_id, cleaning.status) == ("cleanup_backups", None, "running")
+    assert [run.schedule_id for run in catalogue.schedules.runs([4, 5])] == [4]
+
+
 def test_replaying_all_of_it_changes_nothing(catalogue: Catalogue) -> None:
     events = [
         accepted(), STARTED, ended(),
@@ -156,6 +224,10 @@ def test_kinds_of_events_that_are_not_known_are_passed_over(catalogue: Catalogue
         {**accepted("c" * 32), "type": None},
         {**ended(), "status": "cancelled"},
         {**STARTED, "pid": {}},
+        {**accepted("c" * 32), "args": [1]},
+        {"event": "held", "at": "x", "backup_id": "one", "hold": None},
+        {"event": "undeleted", "at": "x", "backup": {"id": "two"}},
+        {"event": "undeleted", "at": "x"},
     ],
 )
 def test_one_broken_event_does_not_keep_the_others_out(

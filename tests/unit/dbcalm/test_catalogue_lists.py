@@ -3,13 +3,14 @@
 import random
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from dbcalm_fakes import manifest
 
-from dbcalm.domain import backups, clients, processes, restores
-from dbcalm.domain.entities import Backup, Client, Process
+from dbcalm.domain import backups, clients, processes, restores, schedules
+from dbcalm.domain.entities import Backup, Client, Process, Schedule
 from dbcalm.domain.listing import Condition, Order, Query, parse
 from dbcalm.domain.ports import Cursor
 from dbcalm.repository.catalogue import Catalogue
@@ -19,8 +20,20 @@ from dbcalm.repository.table import Table
 ROWS = 240
 
 
+def a_schedule(number: int) -> Schedule:
+    return Schedule(
+        id=0, backup_type="full", frequency="weekly", day_of_week=number, day_of_month=1, hour=3, minute=number,
+        interval_value=1, interval_unit="hours", retention_value=number + 1, retention_unit="days",
+        enabled=number != 1, created_at=f"2026-01-0{number + 1}T00:00:00.000000Z",
+        updated_at="2026-02-01T00:00:00.000000Z",
+    )  # fmt: skip
+
+
 def fill(catalogue: Catalogue) -> None:
     """Put in backups whose fields repeat, are empty here and there, and whose clock jumps."""
+    with catalogue.schedules.draft() as draft:
+        for number in range(3):
+            draft.add(a_schedule(number))
     chance = random.Random(7)
     events: list[dict[str, Any]] = []
     for number in range(ROWS):
@@ -90,6 +103,7 @@ LISTINGS = {
     "backups": backups.LISTING,
     "restores": restores.LISTING,
     "processes": processes.LISTING,
+    "schedules": schedules.LISTING,
     "clients": clients.LISTING,
 }
 
@@ -194,7 +208,7 @@ def plan_of(database: Database, table: Table[Any], query: Query) -> str:
     with database.read() as connection:
         connection.set_trace_callback(None)
         [page] = [statement for statement in statements if "CROSS JOIN" in statement]
-        chosen = page[page.index("(SELECT") + 1 : page.index(") CROSS JOIN")]
+        chosen = page[page.index("FROM (SELECT") + 6 : page.index(") CROSS JOIN")]
         return "\n".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {chosen}"))
 
 
@@ -225,6 +239,20 @@ SOME_ROWS: dict[str, dict[str, str]] = {
         "status": "success",
         "type": "backup",
     },
+    "schedules": {
+        "id": "1",
+        "backup_type": "full",
+        "frequency": "weekly",
+        "day_of_week": "0",
+        "day_of_month": "1",
+        "hour": "3",
+        "minute": "0",
+        "interval_value": "1",
+        "interval_unit": "hours",
+        "enabled": "true",
+        "created_at": "2026-01-01",
+        "updated_at": "2026-02-01",
+    },
     "clients": {"id": "1", "label": "one", "scopes": "*"},
 }
 
@@ -251,6 +279,40 @@ def test_few_rows_among_many_are_sorted_instead_of_looked_for(
     many = parse(backups.LISTING, "id|lt|b200", "start_time|asc", 1, 25)
     assert "backups_start_time" not in plan_of(database, catalogue.backups, few)
     assert "backups_start_time" in plan_of(database, catalogue.backups, many)
+
+
+def test_what_a_backup_has_of_its_schedule_is_looked_up_for_its_page_only(
+    filled: Catalogue, database: Database
+) -> None:
+    kept = {
+        backup.schedule_id: (backup.retention_value, backup.retention_unit) for backup in all_backups(filled)
+    }
+    assert kept == {None: (None, None), 1: (1, "days"), 2: (2, "days"), 3: (3, "days")}
+    plan = plan_of(database, filled.backups, parse(backups.LISTING, "", "", 1, 25))
+    assert "schedules" not in plan
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("enabled|true", [3, 1]),
+        ("enabled|1", [3, 1]),
+        ("enabled|false", [2]),
+        ("enabled|ne|0", [3, 1]),
+        ("minute|gte|1,day_of_week|lt|2", [2]),
+        ("created_at|gt|2026-01-01", [3, 2]),
+        ("interval_unit|isnotnull,frequency|in|weekly,daily", [3, 2, 1]),
+    ],
+)
+def test_schedules_are_found_by_their_fields(filled: Catalogue, query: str, ids: list[int]) -> None:
+    found = filled.schedules.list(parse(schedules.LISTING, query, "", 1, 25))
+    assert sorted((one.id for one in found.items), reverse=True) == ids
+
+
+def test_a_schedule_comes_back_whole(filled: Catalogue) -> None:
+    assert filled.schedules.get(2) == replace(a_schedule(1), id=2)
+    [found] = filled.schedules.list(parse(schedules.LISTING, "enabled|false", "", 1, 25)).items
+    assert found.enabled is False
 
 
 def test_processes_have_all_fields_that_can_be_asked_for() -> None:

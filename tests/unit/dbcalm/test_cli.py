@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from dbcalm.cli.main import COMMANDS, program
 
 pytestmark = pytest.mark.slow
 
@@ -270,12 +273,13 @@ def test_root_becomes_the_user_who_owns_the_catalogue(dbcalm: Cli, config: Path)
 
 
 def loaded_by(dbcalm: Cli, *arguments: str) -> set[str]:
-    """Return the top-level modules that a command loads."""
+    """Return the modules that a command loads, our own by their full names and others by their packages'."""
     program = (
-        "import sys, json; from dbcalm.cli.main import app\n"
-        "try: app(sys.argv[1:])\n"
+        "import sys, json; from dbcalm.cli.main import main\n"
+        "try: main()\n"
         "except SystemExit: pass\n"
-        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)"
+        "loaded = {name if name.startswith('dbcalm') else name.split('.')[0] for name in sys.modules}\n"
+        "print(json.dumps(sorted(loaded)), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -291,3 +295,21 @@ def test_commands_start_without_what_only_the_server_needs(dbcalm: Cli, argument
     # Where there are arguments to read, typer itself loads pydantic.
     assert not loaded & {"fastapi", "starlette", "uvicorn", "jose", "passlib", "bcrypt", "sqlalchemy"}
     assert "pydantic" not in loaded or arguments != ("--help",)
+
+
+def test_help_is_the_same_whether_its_commands_are_loaded_or_not() -> None:
+    shown = [
+        CliRunner().invoke(program(wanted), ["--help"], prog_name="dbcalm").output
+        for wanted in ((), COMMANDS)
+    ]
+    assert shown[0] == shown[1]
+    assert all(name in shown[0] for name in COMMANDS)
+
+
+def test_a_start_loads_the_command_that_is_asked_for(dbcalm: Cli) -> None:
+    loaded = loaded_by(dbcalm, "users", "list")
+    assert "dbcalm.cli.users" in loaded
+    others = {
+        f"dbcalm.cli.{name}" for name in ("backup", "backups", "cleanup", "schedules", "status", "server")
+    }
+    assert not loaded & {*others, "dbcalm.domain.schedules", "cronsim"}

@@ -33,7 +33,8 @@ def dbcalm(tmp_path: Path) -> Cli:
     (tmp_path / "state").mkdir(mode=0o700)
     config = tmp_path / "config.yml"
     config.write_text(
-        f"database_file: {tmp_path}/state/db.sqlite3\nmariadb_cmd_socket: {tmp_path}/mysql.sock\ndbcalm_user: {ME}\n"
+        f"database_file: {tmp_path}/state/db.sqlite3\n"
+        f"cmd_socket: {tmp_path}/cmd.sock\nmariadb_cmd_socket: {tmp_path}/mysql.sock\ndbcalm_user: {ME}\n"
     )
     return Cli(config)
 

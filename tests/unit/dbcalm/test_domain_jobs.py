@@ -132,7 +132,7 @@ def test_a_backup_that_goes_while_the_disk_is_looked_at_is_not_added(
     mysql.on_disk = {"gone": manifest("gone", 1), "here": manifest("here", 2)}
     look = mysql.list_backups
 
-    def list_backups(after: str) -> Answer:
+    def list_backups(after: str, examine: bool) -> Answer:
         answer = look(after)
         if "gone" in mysql.on_disk:
             mysql.delete_backup("gone")

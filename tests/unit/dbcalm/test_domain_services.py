@@ -1,7 +1,9 @@
 """What the services do beside jobs and signing in: names, users, clients, and what is asked of the mysql service."""
 
+from datetime import UTC, datetime
+
 import pytest
-from dbcalm_fakes import FakeMysqlService, manifest
+from dbcalm_fakes import FakeMysqlService, HandClock, manifest
 
 from dbcalm.domain import names
 from dbcalm.domain.entities import Caller
@@ -260,3 +262,25 @@ def test_every_privileged_action_leaves_one_line(
         "test: delete backup 'one': refused: there is no backup 'one'",
     ]
     assert secret not in audit_log.text
+
+
+def test_a_hold_that_has_ended_is_not_told_any_more(
+    services: Services, mysql: FakeMysqlService, root: Caller, clock: HandClock
+) -> None:
+    mysql.on_disk["a"] = manifest("a", 1)
+    services.jobs.add_found()
+    services.backups.hold(root, "a", "audit", "1970-01-20T00:00:00")
+
+    def told() -> list[tuple[str | None, str | None]]:
+        listed = services.backups.list(Query()).items
+        newest = services.status.report(lambda: True).newest["full"]
+        return [
+            (one.hold_reason, one.hold_until)
+            for one in (services.backups.require("a"), *listed, newest)
+            if one
+        ]
+
+    end = "1970-01-20T00:00:00.000000Z"
+    assert told() == [("audit", end)] * 3
+    clock.time = datetime(1970, 1, 20, tzinfo=UTC).timestamp()
+    assert told() == [(None, None)] * 3

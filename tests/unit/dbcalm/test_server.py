@@ -94,6 +94,7 @@ class Installation:
             "ssl_key": self.folder / "key.pem",
             "jwt_secret_key_file": self.folder / "jwt.key",
             "database_file": self.folder / "state" / "db.sqlite3",
+            "cmd_socket": self.folder / "cmd.sock",
             "mariadb_cmd_socket": self.folder / "mysql.sock",
             "dbcalm_user": pwd.getpwuid(os.getuid()).pw_name,
             **more,

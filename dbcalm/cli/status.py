@@ -1,0 +1,107 @@
+"""``dbcalm status``: whether all is well, and what needs attention first."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from dbcalm.cli.output import printable, size
+from dbcalm.cli.start import services, settings
+from dbcalm.config import Settings
+from dbcalm.domain import times, views
+from dbcalm.domain.status import Report
+
+_CONNECT_SECONDS = 2.0
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_GREEN, _RED, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+    """Tell whether all is well, and what needs attention first.
+
+    Exit status 0: all is well, 1: something needs attention."""
+    loaded = settings()
+    report = services(loaded).status.report(lambda: _api_answers(loaded))
+    if as_json:
+        print(json.dumps(views.report(report)))
+    else:
+        _show(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _api_answers(loaded: Settings) -> bool:
+    address = _ANYWHERE.get(loaded.api_host, loaded.api_host), loaded.api_port
+    try:
+        socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _show(report: Report) -> None:
+    count = len(report.attention)
+    if report.ok:
+        print(_coloured("all is well", _GREEN))
+    else:
+        print(_coloured(f"{count} thing{'s need' if count > 1 else ' needs'} attention:", _RED))
+    for sentence in report.attention:
+        print(f"  {_coloured('!', _RED)} {printable(sentence)}")
+    for name, told in _lines(report):
+        print(f"{name:12} {printable(told)}")
+
+
+def _lines(report: Report) -> Iterator[tuple[str, str]]:
+    up = [
+        f"{name} {'answers' if answers else 'DOES NOT ANSWER'}" for name, answers in report.services.items()
+    ]
+    yield "services", ", ".join(up)
+    engine = report.engine
+    if engine is not None:
+        yield "database", engine["database"]["message"]
+    for type, backup in report.newest.items():
+        told = "none"
+        if backup is not None:
+            told = f"{backup.id}, {_ago(report.ages[type])}, {size(backup.size)}"
+        yield type, told
+    if engine is not None and engine["chain"]["ids"]:
+        chain = engine["chain"]
+        yield "restore", chain["problem"] or "would use " + " > ".join(_shortened(chain["ids"]))
+    due = f", the next at {times.short(report.next_run)}" if report.next_run else ""
+    yield (
+        "schedules",
+        f"{report.enabled} enabled{due}, {len(report.overdue)} overdue; cron's zone is {report.timezone}",
+    )
+    if engine is not None:
+        space, trash = engine["space"], engine["trash"]
+        needed = f", a full backup needs about {size(space['needed_bytes'])}" if space["needed_bytes"] else ""
+        yield "space", f"{size(space['free_bytes'])} free{needed}"
+        if trash["count"]:
+            yield "trash", f"{trash['count']} deleted, {size(trash['bytes'])}; dbcalm backups list --deleted"
+    if report.running is not None:
+        running = report.running
+        yield "running", f"{running.type}, job {running.command_id}, since {times.short(running.start_time)}"
+
+
+def _shortened(ids: list[str]) -> list[str]:
+    """Return the chain's ids, those in the middle of a long one counted instead of named."""
+    return ids if len(ids) <= 4 else [ids[0], f"({len(ids) - 2} more)", ids[-1]]
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 0:
+        return "in the future"
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} seconds ago"
+
+
+def _coloured(text: str, colour: str) -> str:
+    """Return the text in a colour where that is shown and wanted (https://no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
+    return text if plain else f"{colour}{text}{_PLAIN}"

@@ -1,0 +1,99 @@
+"""Clean-up: which backups have expired, and having them deleted.
+
+What there is is asked of the mysql service, which looks at the disk, and not of the catalogue. That service decides
+once more what it deletes: never the last whole chains, nothing young, nothing held, and nothing while its clock is in
+doubt, whoever asks.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from dbcalm.domain import times
+from dbcalm.domain.entities import Caller
+from dbcalm.domain.jobs import Jobs, Started, asked, granted
+from dbcalm.domain.ports import Clock, MysqlService
+from dbcalm.domain.retention import Age, Hold, Point, Preview, Rules, Verdict, judge, preview
+from dbcalm.domain.schedules import Schedules
+from dbcalm.domain.zone import HostZone
+from dbcalm.logger import audited
+from dbcalm_mariadb_cmd.command import MOST_CLEANED
+
+
+class Cleanup:
+    """Judges the chains on disk by the rules of configuration and schedules."""
+
+    def __init__(
+        self,
+        service: MysqlService,
+        schedules: Schedules,
+        jobs: Jobs,
+        clock: Clock,
+        rules: Rules,
+        zone: HostZone,
+    ) -> None:
+        self._service = service
+        self._schedules = schedules
+        self._jobs = jobs
+        self._clock = clock
+        self._rules = rules
+        self._zone = zone
+
+    def start(self, caller: Caller, schedule_id: int | None = None) -> Started:
+        """Start to delete what has expired; with a schedule, only chains that have a backup of it. Raise NotFound if
+        there is no such schedule, Conflict if a job runs, Unavailable if the service does not answer."""
+        with audited(caller.name, "clean up" + (f" after schedule {schedule_id}" if schedule_id else "")):
+            ids: list[str] = []
+            for verdict in self.expired(schedule_id):
+                if len(ids) + len(verdict.chain.points) <= MOST_CLEANED:
+                    ids += [point.id for point in reversed(verdict.chain.points)]
+            return self._jobs.start(
+                lambda job_id: self._service.cleanup_backups(job_id, tuple(ids), schedule_id)
+            )
+
+    def expired(self, schedule_id: int | None = None) -> list[Verdict]:
+        """Return the verdicts on the chains that may go now, the oldest first."""
+        return [verdict for verdict in self.verdicts(schedule_id) if not verdict.kept]
+
+    def verdicts(self, schedule_id: int | None = None) -> list[Verdict]:
+        """Return the verdicts on all chains, or on those with a backup of a schedule; raise NotFound if there is no
+        such schedule, and Unavailable."""
+        if schedule_id is not None:
+            self._schedules.require(schedule_id)
+        now = times.at(self._clock.now())
+        found = judge(self._points(), self._rules, self._ages(), now, self._zone().rules)
+        if schedule_id is None:
+            return found
+        return [one for one in found if any(point.schedule_id == schedule_id for point in one.chain.points)]
+
+    def preview(self, days: int, asked: int | None = None) -> Preview:
+        """Return what will go in the next days if nothing new is made, and why the rest stays; raise Unavailable."""
+        now = times.at(self._clock.now())
+        return preview(self._points(), self._rules, self._ages(), now, self._zone().rules, days, asked)
+
+    def blocked(self) -> str | None:
+        """Return why nothing at all would be deleted now, or None; raise Unavailable."""
+        why: str | None = granted(asked(self._service.check))["clock"]
+        return why
+
+    def _ages(self) -> dict[int, Age]:
+        return {id: Age(*kept) for id, kept in self._schedules.ages().items()}
+
+    def _points(self) -> list[Point]:
+        return [_point(facts) for facts in self._jobs.on_disk(examine=True)]
+
+
+def _point(facts: Mapping[str, Any]) -> Point:
+    hold = facts["hold"]
+    return Point(
+        id=facts["id"],
+        base=facts["from_backup_id"],
+        seq=facts["seq"],
+        at=datetime.fromisoformat(facts["end_time"]),
+        schedule_id=facts["schedule_id"],
+        size=facts["size"],
+        hold=Hold(hold["reason"], datetime.fromisoformat(hold["until"]) if hold["until"] else None)
+        if hold
+        else None,
+        intact=facts["intact"] is not False,
+    )

@@ -1,0 +1,218 @@
+"""Whether all is well: the answer at three in the morning, and what needs attention first.
+
+Everything is looked at anew. A part that cannot be looked at is itself something that needs attention, and keeps
+nobody from hearing of the rest.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dbcalm.domain import times
+from dbcalm.domain.backups import at_present
+from dbcalm.domain.entities import Backup, Process
+from dbcalm.domain.jobs import Jobs, asked, granted
+from dbcalm.domain.listing import Condition, Order, Query
+from dbcalm.domain.ports import BackupStore, Clock, MysqlService, ProcessStore
+from dbcalm.domain.processes import CLEANUP, RUNNING
+from dbcalm.domain.schedules import Overdue, Schedules, describe
+from dbcalm.errors import DBCalmError
+
+_LONGEST_WITHOUT = 48 * 3600
+"""Seconds that the newest backup may be old where no schedule says how old it may be."""
+
+_LONGEST_WITHOUT_CLEANUP = 50 * 3600
+"""Seconds that the last clean-up may be ago: one that a long backup was in the way of may be left out."""
+
+_TYPES = ("full", "incremental")
+
+
+@dataclass(frozen=True)
+class Report:
+    """``attention`` has a sentence for each thing that needs some, the most urgent first. ``engine`` is what the mysql
+    service said of the host, None where it said nothing; ``services`` tells which of the three answer."""
+
+    attention: Sequence[str]
+    services: Mapping[str, bool]
+    engine: Mapping[str, Any] | None
+    newest: Mapping[str, Backup | None]
+    ages: Mapping[str, float]
+    running: Process | None
+    enabled: int
+    next_run: str | None
+    overdue: Sequence[Overdue]
+    timezone: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing needs attention."""
+        return not self.attention
+
+
+class Status:
+    """Puts the report together. ``set_aside`` tells which catalogues were damaged and begun anew."""
+
+    def __init__(
+        self,
+        backups: BackupStore,
+        processes: ProcessStore,
+        service: MysqlService,
+        schedules: Schedules,
+        jobs: Jobs,
+        clock: Clock,
+        set_aside: Callable[[], Sequence[str]],
+    ) -> None:
+        self._set_aside = set_aside
+        self._backups = backups
+        self._processes = processes
+        self._service = service
+        self._schedules = schedules
+        self._jobs = jobs
+        self._clock = clock
+
+    def report(self, api_answers: Callable[[], bool]) -> Report:
+        """Look at everything and return what was found. ``api_answers`` tells whether the API can be reached."""
+        engine, silence = self._engine()
+        cron, cron_problem = self._cron()
+        newest = {type: self._newest(type) for type in _TYPES}
+        schedules = [one for one in self._schedules.all() if one.enabled]
+        overdue = self._schedules.overdue()
+        services = {"dbcalm-api": api_answers(), "dbcalm-cmd": cron, "dbcalm-mariadb-cmd": engine is not None}
+        problems = [
+            *silence,
+            *_of_engine(engine),
+            *(self._of_missing(engine, newest) if engine is not None else []),
+            *self._of_backups(newest, bool(schedules)),
+            *map(_of_damaged, self._set_aside()),
+            *map(_of_overdue, overdue),
+            *_of_space(engine),
+            *cron_problem,
+            *self._of_cleanup(),
+            *_of_clock(engine),
+            *([] if services["dbcalm-api"] else ["the API does not answer; see that dbcalm-api runs"]),
+        ]
+        return Report(
+            attention=problems,
+            services=services,
+            engine=engine,
+            newest=newest,
+            ages={type: self._age(one) for type, one in newest.items() if one is not None},
+            running=self._running(),
+            enabled=len(schedules),
+            next_run=min(filter(None, map(self._schedules.next_run, schedules)), default=None),
+            overdue=overdue,
+            timezone=self._schedules.timezone,
+        )
+
+    def _engine(self) -> tuple[Mapping[str, Any] | None, list[str]]:
+        """Return what the mysql service says of the host, and what is wrong if it says nothing; the catalogue follows
+        its journal first."""
+        try:
+            self._jobs.catch_up()
+            return granted(asked(self._service.check)), []
+        except DBCalmError as error:
+            return None, [f"{error}: no backup can be made or restored"]
+
+    def _cron(self) -> tuple[bool, list[str]]:
+        """Return whether the root service answers, and what is wrong with it or the cron file."""
+        try:
+            problem = self._schedules.cron_problem()
+        except DBCalmError as error:
+            return False, [f"{error}: schedules cannot be changed"]
+        return True, [] if problem is None else [problem]
+
+    def _newest(self, type: str) -> Backup | None:
+        found = self._backups.list(Query((Condition("type", "eq", (type,)),), per_page=1)).items
+        return at_present(found[0], self._clock) if found else None
+
+    def _running(self) -> Process | None:
+        return self._process(Condition("status", "eq", (RUNNING,)))
+
+    def _process(self, *conditions: Condition, first: bool = False) -> Process | None:
+        """Return the newest process of which these conditions hold, or the first there was."""
+        order = (Order("id", descending=not first),)
+        found = self._processes.list(Query(conditions, order, per_page=1)).items
+        return found[0] if found else None
+
+    def _of_cleanup(self) -> Iterator[str]:
+        """Tell of the last clean-up if it failed, or if it is long ago: cron runs one every day."""
+        last = self._process(Condition("type", "eq", (CLEANUP,)))
+        since = last or self._process(first=True)
+        if last is not None and last.status == "failed":
+            yield f"the last clean-up failed: {last.error or last.reason}"
+        elif (
+            since is not None
+            and self._clock.now() - times.seconds(since.start_time) > _LONGEST_WITHOUT_CLEANUP
+        ):
+            yield f"nothing was cleaned up since {times.short(since.start_time)}; is cron running?"
+
+    def _age(self, backup: Backup) -> float:
+        """Return how long ago a backup ended, in seconds."""
+        return self._clock.now() - times.seconds(backup.end_time or backup.start_time)
+
+    def _of_missing(self, engine: Mapping[str, Any], newest: Mapping[str, Backup | None]) -> Iterator[str]:
+        """Tell which of the newest backups are not on disk. What a restore would use is there; only where that leaves
+        one out, all that is there is listed."""
+        known = [one.id for one in newest.values() if one is not None]
+        if set(known) <= set(engine["chain"]["ids"]):
+            return
+        try:
+            there = {facts["id"] for facts in self._jobs.on_disk()}
+        except DBCalmError as error:
+            yield f"{error}: nobody knows which backups are on disk"
+            return
+        for id in known:
+            if id not in there and self._backups.get(id) is not None:  # It may have been deleted meanwhile.
+                yield (
+                    f"backup {id} is not on disk any more: see that the disk of backup_dir is mounted, "
+                    f"or forget the backup with: dbcalm backups delete {id}"
+                )
+
+    def _of_backups(self, newest: Mapping[str, Backup | None], scheduled: bool) -> Iterator[str]:
+        if newest["full"] is None:
+            yield "there is no full backup: make one with: dbcalm backup full"
+            return
+        known = [one for one in newest.values() if one is not None]
+        youngest = min(map(self._age, known))
+        if scheduled:
+            return
+        if any(one.schedule_id is not None for one in known):
+            yield "no schedule is enabled, although one made the newest backups: see dbcalm schedules list"
+        elif youngest > _LONGEST_WITHOUT:
+            yield (
+                f"the newest backup is {youngest / 86400:.0f} days old, and no schedule is enabled: "
+                "add one with: dbcalm schedules add"
+            )
+
+
+def _of_engine(engine: Mapping[str, Any] | None) -> Iterator[str]:
+    if engine is not None and not engine["database"]["ok"]:
+        yield f"no backup can be made now: {engine['database']['message']}"
+    if engine is not None and engine["chain"]["problem"]:
+        yield f"the newest backup cannot be restored: {engine['chain']['problem']}"
+
+
+def _of_damaged(path: str) -> str:
+    return (
+        "the catalogue was damaged and begun anew: add users, clients and schedules again, as none of the old ones are "
+        f"left, and then remove {path}"
+    )
+
+
+def _of_overdue(one: Overdue) -> str:
+    why = one.error or "it did not run; is cron running, was the host asleep?"
+    return f"schedule {one.schedule.id} ({describe(one.schedule)}) is overdue since {times.short(one.since)}: {why}"
+
+
+def _of_space(engine: Mapping[str, Any] | None) -> Iterator[str]:
+    space = engine["space"] if engine else None
+    if space and space["needed_bytes"] is not None and space["free_bytes"] < space["needed_bytes"]:
+        yield (
+            f"too little space: the next full backup needs about {space['needed_bytes'] / 1e6:,.0f} MB, "
+            f"{space['free_bytes'] / 1e6:,.0f} MB are free"
+        )
+
+
+def _of_clock(engine: Mapping[str, Any] | None) -> Iterator[str]:
+    if engine is not None and engine["clock"]:
+        yield f"nothing is cleaned up: {engine['clock']}"

@@ -1,0 +1,123 @@
+"""``dbcalm status`` and ``GET /ready``: what needs attention is named first, and all is well where nothing does."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from dev.sandbox_lib.services import API, MYSQL_SERVICE, ROOT_SERVICE
+from tests.integration.conftest import Rig
+
+pytestmark = pytest.mark.integration
+
+
+def attention(rig: Rig, *, by_api: bool = True) -> list[str]:
+    """Return what needs attention: the same by the command, for people and as JSON, and by the API."""
+    told, plain = rig.sandbox.cli("status", "--json"), rig.sandbox.cli("status")
+    found = json.loads(told.stdout)
+    sentences = [str(sentence) for sentence in found["attention"]]
+    assert found["ok"] is (not sentences)
+    assert (told.returncode, plain.returncode) == ((1, 1) if sentences else (0, 0))
+    assert (told.stderr, plain.stderr) == ("", "")
+    first, *rest = plain.stdout.splitlines()
+    if sentences:
+        assert "attention" in first
+        assert rest[: len(sentences)] == [f"  ! {sentence}" for sentence in sentences]
+    else:
+        assert first == "all is well"
+    if by_api:
+        ready = rig.api.call("GET", "/ready")
+        assert (ready["ok"], ready["attention"]) == (found["ok"], sentences)
+    return sentences
+
+
+@contextmanager
+def truncated(rig: Rig, backup_id: str, name: str) -> Iterator[None]:
+    """Cut the last byte off a file of a stored backup for a while."""
+    path = rig.backups / backup_id / name
+    kept = shutil.copy2(path, rig.sandbox.root / "kept")
+    os.truncate(path, path.stat().st_size - 1)
+    try:
+        yield
+    finally:
+        with path.open("r+b") as file:
+            file.write(kept.read_bytes())
+        kept.unlink()
+
+
+@pytest.fixture
+def own(plain: Rig) -> Rig:
+    """Give a sandbox with a whole backup, in which all is well."""
+    plain.backup()
+    assert attention(plain) == []
+    return plain
+
+
+def test_without_a_full_backup(own: Rig) -> None:
+    for id in own.listed():  # The newest first; the service itself would keep the last.
+        shutil.rmtree(own.backups / id)
+        assert own.api.request("DELETE", f"/backups/{id}").status == 204
+    assert attention(own) == ["there is no full backup: make one with: dbcalm backup full"]
+
+
+def test_with_the_database_down(own: Rig) -> None:
+    own.sandbox.stop_db()
+    assert attention(own)[0] == "no backup can be made now: server is not running"
+    own.sandbox.start_db()
+    assert attention(own) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        (MYSQL_SERVICE, "the service dbcalm-mariadb-cmd does not answer"),
+        (ROOT_SERVICE, "the service dbcalm-cmd does not answer"),
+    ],
+)
+def test_with_a_service_killed(own: Rig, program: str, sentence: str) -> None:
+    own.sandbox.kill(program)
+    assert attention(own)[0].startswith(sentence)
+    own.sandbox.restart(program)
+    assert attention(own) == []
+
+
+def test_with_the_api_killed(own: Rig) -> None:
+    own.sandbox.kill(API)
+    assert attention(own, by_api=False) == ["the API does not answer; see that dbcalm-api runs"]
+    own.sandbox.restart(API)
+    assert attention(own) == []
+
+
+def test_with_the_newest_full_backup_damaged(own: Rig) -> None:
+    newest = own.backup()["resource_id"]
+    with truncated(own, newest, "ibdata1"):
+        [sentence] = attention(own)
+        assert sentence.startswith(
+            f"the newest backup cannot be restored: backup {newest} is damaged: ibdata1"
+        )
+    assert attention(own) == []
+
+
+def test_with_the_cron_file_gone(own: Rig) -> None:
+    own.sandbox.layout.cron_file.unlink()
+    [sentence] = attention(own)
+    assert sentence.startswith("the cron file is missing")
+    own.sandbox.restart(API)
+    assert attention(own) == []
+
+
+def test_with_several_things_wrong_the_most_urgent_comes_first(own: Rig) -> None:
+    newest = own.listed()[0]
+    own.sandbox.stop_db()
+    own.sandbox.kill(ROOT_SERVICE)
+    with truncated(own, newest, "ibdata1"):
+        database, backup, service = attention(own)
+    assert "server is not running" in database
+    assert f"backup {newest} is damaged" in backup
+    assert "dbcalm-cmd does not answer" in service
+    own.sandbox.restart(ROOT_SERVICE)
+    own.sandbox.start_db()
+    assert attention(own) == []

@@ -1,0 +1,97 @@
+"""Whether all is well: what the report sees although nothing says so by itself."""
+
+from pathlib import Path
+
+import pytest
+from dbcalm_fakes import FakeMysqlService, FakeRootService, HandClock, manifest
+
+from dbcalm.domain.entities import Caller, Plan
+from dbcalm.domain.services import Services
+from dbcalm.domain.status import Report
+
+START, END = "2026-06-10T03:00:00.000000Z", "2026-06-10T03:05:00.000000Z"
+NOON = 1781092800.0  # 2026-06-10T12:00:00Z
+
+
+def add(mysql: FakeMysqlService, id: str, seq: int, **more: object) -> None:
+    """Put a backup on disk; the catalogue hears of it from the disk, as after it was lost."""
+    mysql.on_disk[id] = manifest(id, seq, **{"start_time": START, "end_time": END, **more})
+
+
+@pytest.fixture
+def seen(
+    services: Services, mysql: FakeMysqlService, root_service: FakeRootService, clock: HandClock
+) -> Services:
+    """The services, at noon, of a catalogue that knows a full backup and an incremental one, both on disk."""
+    clock.time = NOON
+    root_service.installed = {}
+    add(mysql, "a", 1)
+    add(mysql, "b", 2, type="incremental", from_backup_id="a")
+    services.jobs.add_found()
+    return services
+
+
+def report(services: Services) -> Report:
+    return services.status.report(lambda: True)
+
+
+def test_nothing_needs_attention_while_the_newest_backups_are_there(seen: Services) -> None:
+    assert report(seen).attention == []
+
+
+@pytest.mark.parametrize("left", [[], ["a"], ["b"]])
+def test_a_newest_backup_that_is_not_on_disk_needs_attention(
+    seen: Services, mysql: FakeMysqlService, left: list[str]
+) -> None:
+    mysql.on_disk = {id: facts for id, facts in mysql.on_disk.items() if id in left}
+    assert [sentence.split(":")[0] for sentence in report(seen).attention] == [
+        f"backup {id} is not on disk any more" for id in ("a", "b") if id not in left
+    ]
+
+
+def test_what_is_missing_is_told_once_it_is_forgotten_no_more(
+    seen: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    del mysql.on_disk["b"]
+    [sentence] = report(seen).attention
+    assert sentence.endswith("forget the backup with: dbcalm backups delete b")
+    seen.backups.delete(root, "b")
+    assert report(seen).attention == []
+
+
+def test_an_older_chain_is_looked_for_on_disk_and_not_in_what_a_restore_would_use(
+    seen: Services, mysql: FakeMysqlService
+) -> None:
+    add(mysql, "c", 3)
+    seen.jobs.add_found()
+    newest_only = {"ids": ["c"], "problem": None}
+    answer = mysql.check()
+    mysql.check = lambda: type(answer)(200, "ok", {**answer.data, "chain": newest_only})  # type: ignore[method-assign]
+    assert report(seen).attention == []
+    del mysql.on_disk["b"]
+    assert len(report(seen).attention) == 1
+
+
+def test_schedules_that_are_gone_need_attention_at_once_where_they_made_the_newest_backups(
+    seen: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    add(mysql, "c", 3, schedule_id=1)
+    seen.jobs.add_found()
+    assert report(seen).attention == [
+        "no schedule is enabled, although one made the newest backups: see dbcalm schedules list"
+    ]
+    seen.schedules.create(root, Plan(backup_type="full", frequency="daily", hour=3, minute=0))
+    assert report(seen).attention == []
+
+
+def test_a_catalogue_that_was_damaged_needs_attention_until_its_remains_are_removed(
+    seen: Services, tmp_path: Path
+) -> None:
+    aside = tmp_path / "db.sqlite3.damaged-20260610-030000"
+    aside.write_bytes(b"rubbish")
+    assert report(seen).attention == [
+        "the catalogue was damaged and begun anew: add users, clients and schedules again, as none of the old ones "
+        f"are left, and then remove {aside}"
+    ]
+    aside.unlink()
+    assert report(seen).attention == []
