@@ -130,12 +130,14 @@ class DeleteBackup(Command):
 
 @dataclass(frozen=True)
 class UndeleteBackup(Command):
-    """Bring a backup back from the trash, the last one that was deleted under this id."""
+    """Bring a backup back from the trash: the last one that was deleted under this id, or the one of this time."""
 
     id: str
+    deleted_at: str | None
 
     def __post_init__(self) -> None:
         require_id(self.id, "id")
+        _require_time_or_none(self.deleted_at, "deleted_at")
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,12 @@ class Keeper:
         return _OK
 
     def undelete(self, command: UndeleteBackup) -> Answer:
-        """Bring back what was deleted last under this id; raise Refused 404 or 409."""
+        """Bring back what was deleted last under this id, or at this time; raise Refused 404 or 409."""
         with self._control.locked(), self._trash.changing():
-            entry = self._trash.newest(command.id)
+            entry = self._trash.newest(command.id, command.deleted_at)
             if entry is None:
-                raise Refused(404, f"no backup {command.id} is in the trash")
+                when = f" since {command.deleted_at}" if command.deleted_at else ""
+                raise Refused(404, f"no backup {command.id} is in the trash{when}")
             try:
                 made = entry.manifest()
             except Damaged as damage:
@@ -110,7 +111,8 @@ class Keeper:
                 doubted = history.clock.doubt(now)
                 if history.clock.wants_stamp(now):
                     journal.append("tick")
-                self._trash.purge(self._settings.trash_delay, by_clock=doubted is None)
+                settings = self._settings
+                self._trash.purge(settings.trash_delay, settings.min_full_chains, by_clock=doubted is None)
             except OSError as error:
                 log("error", f"cannot purge the trash: {describe(error)}")
         self._control.tell_change()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 from dbcalm_cmd.process import log
@@ -17,9 +18,10 @@ from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.linux import rename_new
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, sync_folder
 from dbcalm_mariadb_cmd.clock import from_ns, moment, text_of, to_ns
-from dbcalm_mariadb_cmd.history import History
+from dbcalm_mariadb_cmd.history import History, manifests
 from dbcalm_mariadb_cmd.hold import stored_hold
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_manifest
+from dbcalm_mariadb_cmd.removal import is_intact
 
 _ENTRY = re.compile(r"([a-z0-9-]{1,64})\.([0-9]{1,20})")
 _PURGING = "purging."
@@ -65,9 +67,10 @@ class Trash:
         """Return what was deleted, the last first."""
         return sorted(_entries(self.folder), key=lambda entry: entry.time_ns, reverse=True)
 
-    def newest(self, backup_id: str) -> Entry | None:
-        """Return what was deleted last under this id."""
-        return next((entry for entry in self.entries() if entry.backup_id == backup_id), None)
+    def newest(self, backup_id: str, deleted_at: str | None = None) -> Entry | None:
+        """Return what was deleted last under this id, or at this time."""
+        named = (entry for entry in self.entries() if entry.backup_id == backup_id)
+        return next((entry for entry in named if deleted_at in (None, entry.deleted_at)), None)
 
     def size(self) -> int:
         """Return the bytes of what can be undeleted."""
@@ -100,11 +103,15 @@ class Trash:
             lambda: self._tell_undeleted(entry.path.name, made),
         )
 
-    def purge(self, delay: timedelta, *, by_clock: bool) -> None:
+    def purge(self, delay: timedelta, spare: int, *, by_clock: bool) -> None:
         """Remove for good what was deleted so long ago, if the clock can be trusted, and what a purge that was killed
-        has left. Takes the lock by itself, and holds it only while it decides: removing can take minutes."""
+        has left. Takes the lock by itself, and holds it only while it decides: removing can take minutes.
+
+        Nothing of the newest ``spare`` whole chains is removed, wherever they lie: whoever deletes them all, newest
+        first, has only moved them here, until as many newer ones are made.
+        """
         if by_clock:
-            self._condemn(delay)
+            self._condemn(delay, spare)
         for folder in _listed(self.folder):
             if not folder.name.startswith(_PURGING):
                 continue
@@ -150,11 +157,13 @@ class Trash:
         facts = {**made.facts(), "hold": hold.told() if hold else None}
         self._journal.append("undeleted", backup=facts, trash=name)
 
-    def _condemn(self, delay: timedelta) -> None:
+    def _condemn(self, delay: timedelta, spare: int) -> None:
         """Rename what is due, so that from then on it cannot be undeleted."""
         now, condemned = self._journal.now(), False
-        for entry in _entries(self.folder):
-            if entry.purge_at(delay) > now:
+        due = [entry for entry in _entries(self.folder) if entry.purge_at(delay) <= now]
+        spared = self._of_newest_chains(spare) if due else frozenset()
+        for entry in due:
+            if entry.path in spared:
                 continue
             with self.changing():
                 try:
@@ -164,6 +173,23 @@ class Trash:
                     continue  # It was undeleted.
         if condemned:
             sync_folder(self.folder)
+
+    def _of_newest_chains(self, count: int) -> frozenset[Path]:
+        """Return the folders, here and among the backups, that belong to the newest so many whole chains."""
+        found = [(self._backup_dir / made.id, made) for made in manifests(self._backup_dir)]
+        found += [(entry.path, made) for entry, made in self.readable()]
+        oldest_first = sorted(found, key=lambda one: one[1].seq)
+        root: dict[Path, Path] = {}
+        last_of: dict[str, Path] = {}  # A base was the last of its id when what builds on it was made.
+        for folder, made in oldest_first:
+            below = last_of.get(made.from_backup_id or "", folder)
+            root[folder] = root.get(below, folder)
+            last_of[made.id] = folder
+        fulls = (
+            path for path, made in reversed(oldest_first) if made.type == "full" and is_intact(path, made)
+        )
+        newest = set(islice(fulls, count))
+        return frozenset(folder for folder in root if root[folder] in newest)
 
 
 def _entries(folder: Path) -> list[Entry]:

@@ -51,9 +51,9 @@ class MariadbCmdClient:
         """Put a backup into the trash. 200; 404; 409 with ``dependents``, or held, too young, or of the last chains."""
         return self._call(DeleteBackup(id))
 
-    def undelete_backup(self, id: str) -> Answer:
+    def undelete_backup(self, id: str, deleted_at: str | None = None) -> Answer:
         """Bring a backup back from the trash. 200; 404; 409 if its base is gone or its id taken."""
-        return self._call(UndeleteBackup(id))
+        return self._call(UndeleteBackup(id, deleted_at))
 
     def hold_backup(self, id: str, reason: str, until: str | None) -> Answer:
         """Keep a backup and its chain from being deleted. 200; 404; 409 if it is damaged."""

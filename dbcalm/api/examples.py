@@ -73,6 +73,10 @@ DELETED = {
     "deleted_at": "2026-01-31T04:20:01.102938Z",
     "purge_at": "2026-02-01T04:20:01.102938Z",
 }
+UNDELETE_REQUESTS = {
+    "last": {"summary": "The last one that was deleted", "value": {}},
+    "one": {"summary": "One of several", "value": {"deleted_at": DELETED["deleted_at"]}},
+}
 CLEANUP_REQUESTS = {
     "all": {"summary": "Whatever has expired", "value": {}},
     "schedule": {"summary": "What one schedule has made", "value": {"schedule_id": 1}},

@@ -84,6 +84,13 @@ class HoldRequest(Body):
     ] = None
 
 
+class UndeleteRequest(Body):
+    deleted_at: Annotated[
+        Text | None,
+        Field(description="As `GET /trash` has it.", json_schema_extra={"format": "date-time"}),
+    ] = None
+
+
 class CleanupRequest(Body):
     schedule_id: Number | None = None
 
@@ -218,7 +225,7 @@ class DeletedBackup(Answer):
     end_time: Time
     size: int
     deleted_at: Time
-    purge_at: Annotated[Time, Field(description="Until then it can be undeleted.")]
+    purge_at: Annotated[Time, Field(description="Until then at least it can be undeleted.")]
 
 
 class Trash(Answer):

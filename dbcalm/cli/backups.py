@@ -77,9 +77,17 @@ def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
 
 
 @app.command()
-def undelete(id: Id) -> None:
+def undelete(
+    id: Id,
+    deleted_at: Annotated[
+        str | None,
+        typer.Option(
+            "--deleted-at", help="Which of several, as the list of the deleted has it; else the last."
+        ),
+    ] = None,
+) -> None:
     """Bring a deleted backup back. What it builds on must be brought back first."""
-    services().backups.undelete(caller(), id)
+    services().backups.undelete(caller(), id, deleted_at)
     say(f"backup {id} is back")
 
 

@@ -46,7 +46,7 @@ def text(value: object) -> str:
     """Return a value as people read it."""
     if value is None:
         return "-"
-    return str(value).rstrip() if isinstance(value, str | int) else json.dumps(value)
+    return str(value).rstrip() if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
 
 
 def printable(line: str) -> str:

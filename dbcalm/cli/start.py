@@ -85,4 +85,5 @@ def assembled(opened: Catalogue, loaded: Settings) -> "Services":
         CmdClient(loaded.cmd_socket, ROOT_SECONDS),
         SystemClock(),
         Rules(**{each.name: getattr(loaded, each.name) for each in fields(Rules)}),
+        loaded.schedule_patience,
     )

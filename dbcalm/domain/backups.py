@@ -120,12 +120,13 @@ class Backups:
         data = granted(asked(self._service.list_trash))
         return data["backups"], bool(data["more"])
 
-    def undelete(self, caller: Caller, id: str) -> Backup:
-        """Bring a deleted backup back; raise NotFound if it is not to be had any more, Conflict if its id is taken or
-        what it builds on is deleted."""
+    def undelete(self, caller: Caller, id: str, deleted_at: str | None = None) -> Backup:
+        """Bring a deleted backup back, the last one of this id or the one that was deleted at this time; raise NotFound
+        if it is not to be had any more, Conflict if its id is taken or what it builds on is deleted, InvalidField."""
         with audited(caller.name, f"undelete backup {names.shown(id)}"):
             known = names.known_backup_id(id)
-            granted(self._changed(lambda: self._service.undelete_backup(known)))
+            when = None if deleted_at is None else times.given("deleted_at", deleted_at)
+            granted(self._changed(lambda: self._service.undelete_backup(known, when)))
         return self._on_disk(known)
 
     def hold(self, caller: Caller, id: str, reason: str, until: str | None) -> Backup:

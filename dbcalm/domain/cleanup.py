@@ -5,7 +5,7 @@ once more what it deletes: never the last whole chains, nothing young, nothing h
 doubt, whoever asks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,13 +43,19 @@ class Cleanup:
         """Start to delete what has expired; with a schedule, only chains that have a backup of it. Raise NotFound if
         there is no such schedule, Conflict if a job runs, Unavailable if the service does not answer."""
         with audited(caller.name, "clean up" + (f" after schedule {schedule_id}" if schedule_id else "")):
-            ids: list[str] = []
-            for verdict in self.expired(schedule_id):
-                if len(ids) + len(verdict.chain.points) <= MOST_CLEANED:
-                    ids += [point.id for point in reversed(verdict.chain.points)]
-            return self._jobs.start(
-                lambda job_id: self._service.cleanup_backups(job_id, tuple(ids), schedule_id)
-            )
+            ids = tuple(self._as_many_as_fit(self.expired(schedule_id)))
+            return self._jobs.start(lambda job_id: self._service.cleanup_backups(job_id, ids, schedule_id))
+
+    def _as_many_as_fit(self, expired: Sequence[Verdict]) -> list[str]:
+        """Return the backups of these chains, leaf first, as many as one clean-up takes: the next one goes on. A chain
+        goes at once, unless it is longer than that."""
+        ids: list[str] = []
+        for verdict in expired:
+            chain = [point.id for point in reversed(verdict.chain.points)]
+            if ids and len(ids) + len(chain) > MOST_CLEANED:
+                break
+            ids += chain
+        return ids[:MOST_CLEANED]
 
     def expired(self, schedule_id: int | None = None) -> list[Verdict]:
         """Return the verdicts on the chains that may go now, the oldest first."""

@@ -86,7 +86,7 @@ class Jobs:
         try:
             self.catch_up()
         except Unavailable as error:
-            raise Unavailable(f"job {job_id} was accepted, but {error}; then see /status/{job_id}") from error
+            raise Unavailable(f"job {job_id} was accepted and goes on, but {error}") from error
         return Started(job_id, facts)
 
     def catch_up(self) -> None:

@@ -38,7 +38,7 @@ class MysqlService(Protocol):
 
     def delete_backup(self, id: str) -> Answer: ...
 
-    def undelete_backup(self, id: str) -> Answer: ...
+    def undelete_backup(self, id: str, deleted_at: str | None) -> Answer: ...
 
     def hold_backup(self, id: str, reason: str, until: str | None) -> Answer: ...
 
@@ -142,6 +142,9 @@ class ScheduleStore(Protocol):
 
     def note_refusal(self, key: int, at: str, sentence: str) -> None:
         """Remember that a backup of this schedule was refused; nothing happens if there is no such schedule."""
+
+    def job_runs(self) -> bool:
+        """Tell whether any job is running."""
 
     def never_had_any(self) -> bool:
         """Tell whether no schedule was ever kept here, as in a catalogue that was begun anew."""

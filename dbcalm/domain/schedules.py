@@ -92,7 +92,10 @@ class Schedules:
     """Keeps schedules and has the root service make the cron file of them; safe to use from many threads and programs
     at once."""
 
-    def __init__(self, store: ScheduleStore, root: RootService, clock: Clock, zone: HostZone) -> None:
+    def __init__(
+        self, store: ScheduleStore, root: RootService, clock: Clock, zone: HostZone, patience: timedelta
+    ) -> None:
+        self._patience = patience
         self._store = store
         self._root = root
         self._clock = clock
@@ -142,9 +145,12 @@ class Schedules:
     def change(self, caller: Caller, id: int, **fields: Any) -> State:
         """Give some fields of a schedule other values; raise NotFound, and what ``create`` raises."""
         with audited(caller.name, f"change schedule {id}"), self._saving(id) as save:
-            changed = replace(_found(save.draft.get(id), id), **fields, updated_at=self._now())
+            found = _found(save.draft.get(id), id)
+            changed = replace(found, **fields)
             _check(changed)
-            save.draft.replace(changed)
+            if changed != found:  # To save it as it is must not hide that it is overdue.
+                changed = replace(changed, updated_at=self._now())
+                save.draft.replace(changed)
         return self.state(changed)
 
     def delete(self, caller: Caller, id: int) -> None:
@@ -308,7 +314,10 @@ class Schedules:
             return None
         enough = times.written(due - _CLOCK_SLACK)
         done = any(run.status in ("running", "success") and run.start_time >= enough for run in runs)
-        return None if done else times.written(due)
+        waits = (
+            now - due < self._patience and (one.last_refused_at or "") >= enough and self._store.job_runs()
+        )
+        return None if done or waits else times.written(due)
 
     def _now(self) -> str:
         return times.written(times.at(self._clock.now()))

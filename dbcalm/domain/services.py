@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from dbcalm.domain.auth import Auth
@@ -89,12 +90,14 @@ def assemble(
     root: RootService,
     clock: Clock,
     rules: Rules,
+    patience: timedelta,
     zone: HostZone | None = None,
 ) -> Services:
-    """Return the services over these ports; the zone is the host's where no other is given."""
+    """Return the services over these ports. ``patience`` is how long a scheduled backup waits for a job in its way; the
+    zone is the host's where no other is given."""
     zone = zone or HostZone()
     jobs = Jobs(mysql, stores.jobs, clock)
-    schedules = Schedules(stores.schedules, root, clock, zone)
+    schedules = Schedules(stores.schedules, root, clock, zone, patience)
     return Services(
         auth=Auth(stores.users, stores.clients, stores.codes, clock),
         backups=Backups(stores.backups, mysql, jobs, schedules, clock),

@@ -92,6 +92,10 @@ class Schedules(Table[Schedule]):
                 "UPDATE schedules SET last_refused_at = ?, last_refusal = ? WHERE id = ?", (at, sentence, key)
             )
 
+    def job_runs(self) -> bool:
+        """Tell whether any job is running."""
+        return self.database.row("SELECT 1 FROM processes WHERE status = 'running' LIMIT 1") is not None
+
     def never_had_any(self) -> bool:
         """Tell whether no schedule was ever kept here."""
         return self.database.row("SELECT 1 FROM sqlite_sequence WHERE name = 'schedules'") is None

@@ -41,7 +41,10 @@ TRASH = Operation(
     schemas.Trash, {"items": [examples.DELETED], "more": False}, refusals=(ServiceFailed, Unavailable)
 )
 UNDELETE = Operation(
-    schemas.Backup, examples.BACKUP, refusals=(NotFound, Conflict, Busy, ServiceFailed, Unavailable)
+    schemas.Backup,
+    examples.BACKUP,
+    refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable),
+    request_examples=examples.UNDELETE_REQUESTS,
 )
 HOLD = Operation(
     schemas.Backup,
@@ -111,11 +114,13 @@ def release_backup(call: Incoming, id: str) -> Response:
 
 
 @routes("POST", "/backups/{id}/undelete", scope=WRITE, operation=UNDELETE)
-def undelete_backup(call: Incoming, id: str) -> Response:
+def undelete_backup(call: Incoming, id: str, body: schemas.UndeleteRequest | None = None) -> Response:
     """Bring a deleted backup back.
 
-    That is possible until its `purge_at`. What it builds on must be brought back first."""
-    return answer(views.backup(call.services.backups.undelete(call.caller, id)))
+    That is possible at least until its `purge_at`. What it builds on must be brought back first. Where several of the
+    same id were deleted, `deleted_at` says which; without it the last one comes back."""
+    deleted_at = None if body is None else body.deleted_at
+    return answer(views.backup(call.services.backups.undelete(call.caller, id, deleted_at)))
 
 
 @routes("GET", "/trash", scope=READ, operation=TRASH)

@@ -260,7 +260,7 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
             "read_events",
             {"journal": "j", "offset": 5, "wait": 0.5},
         ),
-        (lambda: mariadb.undelete_backup("a"), "undelete_backup", {"id": "a"}),
+        (lambda: mariadb.undelete_backup("a"), "undelete_backup", {"id": "a", "deleted_at": None}),
         (
             lambda: mariadb.hold_backup("a", "r", None),
             "hold_backup",

@@ -32,7 +32,7 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
     },
     mariadb.RestoreBackup: {"job_id": JOB, "id": "monday", "target": "folder"},
     mariadb.DeleteBackup: {"id": "monday"},
-    mariadb.UndeleteBackup: {"id": "monday"},
+    mariadb.UndeleteBackup: {"id": "monday", "deleted_at": None},
     mariadb.HoldBackup: {"id": "monday", "reason": "audit", "until": "2030-01-31T03:00:00.000000Z"},
     mariadb.ReleaseBackup: {"id": "monday"},
     mariadb.CleanupBackups: {"job_id": JOB, "ids": ["monday", "tuesday"], "schedule_id": None},

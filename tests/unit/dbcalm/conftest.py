@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def services(
     clock: HandClock,
     zone: HostZone,
 ) -> Services:
-    return assemble(catalogue, mysql, root_service, clock, Rules(), zone)
+    return assemble(catalogue, mysql, root_service, clock, Rules(), timedelta(hours=1), zone)
 
 
 @pytest.fixture

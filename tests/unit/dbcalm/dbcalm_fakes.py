@@ -139,7 +139,7 @@ class FakeMysqlService:
 
         return self._once(("delete_backup", (id,)), "", work)
 
-    def undelete_backup(self, id: str) -> Answer:
+    def undelete_backup(self, id: str, deleted_at: str | None) -> Answer:
         def work() -> Answer:
             facts = self.trash.pop(id, None)
             if facts is None:
@@ -148,7 +148,7 @@ class FakeMysqlService:
             self.tell({"event": "undeleted", "at": utc_now(), "backup": facts})
             return Answer(200, "ok", {})
 
-        return self._once(("undelete_backup", (id,)), "", work)
+        return self._once(("undelete_backup", (id, deleted_at)), "", work)
 
     def hold_backup(self, id: str, reason: str, until: str | None) -> Answer:
         return self._hold(("hold_backup", (id, reason, until)), id, {"reason": reason, "until": until})

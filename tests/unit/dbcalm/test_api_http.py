@@ -230,7 +230,7 @@ def test_the_documented_statuses_are_those_of_the_contract(description: dict[str
         "DELETE /backups/{id}": {"204", "404", "409", "503"},
         "PUT /backups/{id}/hold": {"200", "404", "409", "422", "503"},
         "DELETE /backups/{id}/hold": {"200", "404", "503"},
-        "POST /backups/{id}/undelete": {"200", "404", "409", "503"},
+        "POST /backups/{id}/undelete": {"200", "404", "409", "422", "503"},
         "GET /trash": {"200", "503"},
         "POST /cleanup": {"202", "404", "409", "422", "503"},
         "GET /cleanup/preview": {"200", "422", "503"},

@@ -7,7 +7,8 @@ import pytest
 from dbcalm_fakes import FakeMysqlService, FakeRootService, HandClock, manifest
 from starlette.testclient import TestClient
 
-from dbcalm.domain import times
+from dbcalm.domain import cleanup, times
+from dbcalm.domain.entities import Caller
 from dbcalm.domain.services import Services
 from dbcalm_cmd_client import Answer
 
@@ -202,8 +203,35 @@ def test_a_deleted_backup_comes_back(api: TestClient, week: int) -> None:
     [deleted] = api.get("/trash").json()["items"]
     assert deleted.items() >= {"id": "f3", "type": "full", "schedule_id": week, "size": 1000}.items()
     assert {"deleted_at", "purge_at"} <= set(deleted)
+    assert api.post("/backups/f3/undelete", json={"deleted_at": "1999"}).status_code == 422
     assert api.post("/backups/f3/undelete").json() == before
     assert api.get("/trash").json() == {"items": [], "more": False}
+
+
+def test_one_of_several_is_named_by_its_time(api: TestClient, mysql: FakeMysqlService, week: int) -> None:
+    api.delete("/backups/f3")
+    body = {"deleted_at": "2026-01-31T05:00:00+01:00"}
+    assert api.post("/backups/f3/undelete", json=body).status_code == 200
+    assert mysql.asked_for("undelete_backup") == [("f3", "2026-01-31T04:00:00.000000Z")]
+
+
+def test_a_chain_longer_than_one_clean_up_goes_in_several(
+    services: Services,
+    mysql: FakeMysqlService,
+    root: Caller,
+    week: int,
+    clock: HandClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cleanup, "MOST_CLEANED", 1)
+    assert services.cleanup.start(root).facts["deleting"] == ["i5"]
+    assert services.cleanup.start(root).facts["deleting"] == ["f6"]
+    monkeypatch.setattr(cleanup, "MOST_CLEANED", 3)
+    mysql.on_disk = {
+        id: manifest(id, seq, from_backup_id=base, schedule_id=week, end_time=days_ago(clock, 9))
+        for seq, (id, base) in enumerate((("a", None), ("b", "a"), ("c", None), ("d", "c"), ("e", None)), 1)
+    }
+    assert services.cleanup.start(root).facts["deleting"] == ["b", "a"]
 
 
 # Whether all is well
@@ -304,6 +332,33 @@ def test_a_clean_up_that_failed_or_does_not_run_is_told(
 def test_what_runs_is_told(api: TestClient, week: int) -> None:
     job = api.post("/backups", json={"type": "full"}).json()
     assert api.get("/ready").json()["running"]["command_id"] == job["pid"]
+
+
+def test_a_schedule_that_waits_for_a_job_in_its_way_is_not_overdue(
+    api: TestClient, mysql: FakeMysqlService, clock: HandClock, week: int
+) -> None:
+    clock.time = datetime(2026, 6, 10, 3, 0, 1, tzinfo=UTC).timestamp()
+    job = api.post("/backups", json={"type": "full"}).json()["pid"]
+    mysql.refusal = Answer(409, f"job {job} is running", {"job_id": job})
+    assert api.post("/backups", json={"type": "full", "schedule_id": week}).status_code == 409
+    clock.time += 40 * 60
+    assert api.get(f"/schedules/{week}").json()["overdue"] is False
+    clock.time += 21 * 60
+    assert api.get(f"/schedules/{week}").json()["overdue"] is True
+    clock.time -= 21 * 60
+    mysql.finish(job)
+    services_see_it = api.get(f"/status/{job}").json()["status"]
+    assert (services_see_it, api.get(f"/schedules/{week}").json()["overdue"]) == ("success", True)
+
+
+def test_a_save_that_changes_nothing_does_not_hide_that_it_is_overdue(
+    api: TestClient, clock: HandClock, week: int
+) -> None:
+    clock.time += 2 * 86400
+    whole = api.get(f"/schedules/{week}").json()
+    assert whole["overdue"] is True
+    assert api.put(f"/schedules/{week}", json=whole).json() == whole
+    assert api.put(f"/schedules/{week}", json={**whole, "minute": 1}).json()["overdue"] is False
 
 
 def test_an_overdue_schedule_says_what_was_refused(

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 from dbcalm.api.app import create_app
 from dbcalm.api.endpoint import Application
 from dbcalm.api.tokens import Tokens
+from dbcalm.domain.retention import Rules
 from dbcalm.domain.schedules import ROOT_SECONDS
 from dbcalm.domain.services import SystemClock, assemble
 from dbcalm.domain.zone import HostZone
@@ -324,7 +325,7 @@ def real(
 ) -> TestClient:
     """The API over the real root service; it heals only while it is entered as a context."""
     root = CmdClient(process.socket, ROOT_SECONDS)
-    services = assemble(catalogue, mysql, root, SystemClock(), HostZone())
+    services = assemble(catalogue, mysql, root, SystemClock(), Rules(), timedelta(hours=1), HostZone())
     app = create_app(Application(services, tokens), ALL, "1.2.3")
     client = TestClient(app, base_url="https://testserver", raise_server_exceptions=False)
     client.headers.update(sign_in("*"))

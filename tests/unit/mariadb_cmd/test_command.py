@@ -36,7 +36,7 @@ GOOD: list[tuple[type[Command], dict[str, Any]]] = [
     (ListBackups, {"after": "monday", "examine": True}),
     (JobProgress, {"job_id": JOB}),
     (Check, {}),
-    (UndeleteBackup, {"id": "monday"}),
+    (UndeleteBackup, {"id": "monday", "deleted_at": "2026-11-23T03:00:00.000000Z"}),
     (HoldBackup, {"id": "monday", "reason": "audit of 2026", "until": "2027-01-31T03:00:00.000000Z"}),
     (ReleaseBackup, {"id": "monday"}),
     (CleanupBackups, {"job_id": JOB, "ids": ["monday", "tuesday"], "schedule_id": 3}),

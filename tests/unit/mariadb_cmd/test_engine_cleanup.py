@@ -131,7 +131,7 @@ class TestJob:
         (accepted,) = shelf.told("accepted")
         assert (accepted["command"], accepted["resource_id"]) == ("delete a2, a1, a0", None)
         for backup_id in ("a0", "a1", "a2"):
-            shelf.keeper.undelete(UndeleteBackup(backup_id))
+            shelf.keeper.undelete(UndeleteBackup(backup_id, None))
         assert shelf.here() == {"a0", "a1", "a2", "b0"}
 
     def test_of_nothing_is_a_job_too(self, shelf: Shelf) -> None:
@@ -157,7 +157,7 @@ class TestJob:
     def test_that_is_repeated_is_done_once(self, shelf: Shelf) -> None:
         a, _ = shelf.chain("a"), shelf.chain("b", 1)
         planned, _ = clean_up(shelf, *a)
-        shelf.keeper.undelete(UndeleteBackup("a0"))
+        shelf.keeper.undelete(UndeleteBackup("a0", None))
         assert shelf.control.accept(planned.job.job_id, lambda: planned) == planned.answer
         assert "a0" in shelf.here()
 

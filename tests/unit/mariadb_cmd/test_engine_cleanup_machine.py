@@ -352,7 +352,7 @@ class Retention(RuleBasedStateMachine):
     def undelete(self, number: int, cut: int) -> None:
         ids = sorted({name.partition(".")[0] for name in os.listdir(self.trash) if name[0] == "b"})
         with self.judged("undelete", cut):
-            self.keeper.undelete(UndeleteBackup(ids[number % len(ids)] if ids else "b0"))
+            self.keeper.undelete(UndeleteBackup(ids[number % len(ids)] if ids else "b0", None))
         for name, inode in self.seen().visible.items():
             assert len(os.listdir(self.backups / name)) >= 3, f"{name} was half removed"
             assert inode in self.made

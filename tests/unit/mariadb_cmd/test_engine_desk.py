@@ -295,7 +295,7 @@ class TestDeletions:
         assert office.ask(DeleteBackup("wednesday")) == {"code": 200, "status": "ok"}
         wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")
         wait_until(lambda: self.events(office)[-1]["event"] == "purged", "the word of it")
-        assert office.ask(UndeleteBackup("wednesday"))["code"] == 404
+        assert office.ask(UndeleteBackup("wednesday", None))["code"] == 404
 
     def test_of_a_clean_up_are_final_soon_without_a_delay(self, lab: Lab) -> None:
         office = Office(lab, trash_delay=timedelta(0))
@@ -320,7 +320,7 @@ class TestDeletions:
         assert listed[0]["from_backup_id"] == "monday"
         deleted, purged = (moment(listed[0][name]) for name in ("deleted_at", "purge_at"))
         assert purged - deleted == timedelta(hours=24)
-        assert office.ask(UndeleteBackup("tuesday")) == {"code": 200, "status": "ok"}
+        assert office.ask(UndeleteBackup("tuesday", None)) == {"code": 200, "status": "ok"}
         assert office.incremental("tuesday")["type"] == "incremental"
         assert len(office.ask(ListTrash())["backups"]) == 1  # type: ignore[arg-type]
 

@@ -1,5 +1,6 @@
 """Deleting, bringing back, holding and purging: what lies where afterwards, and what the journal tells of it."""
 
+import json
 import os
 import shutil
 import threading
@@ -8,7 +9,7 @@ from datetime import timedelta
 import pytest
 from engine_fuse import Fuse, PowerCut
 from engine_lab import Lab, contents
-from engine_tiny import Shelf, refusal
+from engine_tiny import DATA, Shelf, refusal
 
 from dbcalm_mariadb_cmd.clock import text_of
 from dbcalm_mariadb_cmd.command import DeleteBackup, HoldBackup, ReleaseBackup, UndeleteBackup
@@ -33,7 +34,7 @@ def delete(shelf: Shelf, *ids: str) -> None:
 
 def undelete(shelf: Shelf, *ids: str) -> None:
     for backup_id in ids:
-        assert shelf.keeper.undelete(UndeleteBackup(backup_id)) == {"code": 200, "status": "ok"}
+        assert shelf.keeper.undelete(UndeleteBackup(backup_id, None)) == {"code": 200, "status": "ok"}
 
 
 class TestTrash:
@@ -53,6 +54,46 @@ class TestTrash:
         assert {**made, "hold": None}.keys() == backup.keys()
         assert (backup["id"], backup["seq"], event["trash"]) == ("a2", 3, name)
         assert shelf.trash() == []
+
+    def test_what_is_of_the_newest_whole_chains_stays_until_newer_ones_are_made(self, lab: Lab) -> None:
+        shelf = Shelf(lab)
+        shelf.chain("a")
+        shelf.chain("b")
+        delete(shelf, "b2", "b1", "b0", "a2")
+        shelf.pass_time(30 * HOUR)
+        assert [name.split(".")[0] for name in shelf.trash()] == ["b0", "b1", "b2"]
+        shelf.add("damaged")
+        os.truncate(lab.backups / "damaged" / DATA, 1)
+        shelf.pass_time(HOUR)
+        assert len(shelf.trash()) == 3
+        undelete(shelf, "b0", "b1")
+        delete(shelf, "b1", "b0")
+        shelf.add("c0")
+        shelf.pass_time(30 * HOUR)
+        assert shelf.trash() == []
+
+    def test_as_many_chains_stay_as_never_go(self, lab: Lab) -> None:
+        shelf = Shelf(lab, min_full_chains=2)
+        for name in "abcd":
+            shelf.chain(name, 2)
+        delete(shelf, "d1", "d0", "c1", "b1", "c0")
+        shelf.pass_time(30 * HOUR)
+        assert [name.split(".")[0] for name in shelf.trash()] == ["c0", "c1", "d0", "d1"]
+
+    def test_of_several_with_one_id_each_can_be_brought_back(self, shelf: Shelf) -> None:
+        seqs = []
+        for _ in range(3):
+            shelf.add("x")
+            seqs.append(shelf.seq)
+            delete(shelf, "x")
+            shelf.pass_time(HOUR)
+        times = [entry.deleted_at for entry in shelf.control.trash.entries() if entry.backup_id == "x"]
+        for deleted_at, seq in zip(times, reversed(seqs), strict=True):
+            assert shelf.keeper.undelete(UndeleteBackup("x", deleted_at))["code"] == 200
+            assert read_manifest(shelf.lab.backups / "x").seq == seq
+            delete(shelf, "x")
+        code, said = refusal(shelf.keeper.undelete, UndeleteBackup("x", "2000-01-01T00:00:00.000000Z"))
+        assert (code, said) == (404, "no backup x is in the trash since 2000-01-01T00:00:00.000000Z")
 
     def test_min_age_is_not_kept_by_a_clock_that_is_in_doubt(self, lab: Lab) -> None:
         shelf = Shelf(lab, min_age=2 * DAY)
@@ -74,7 +115,10 @@ class TestTrash:
         shelf.pass_time(2 * HOUR)
         assert shelf.trash() == []
         assert [event["trash"] for event in shelf.told("purged")] == [name]
-        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2")) == (404, "no backup a2 is in the trash")
+        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2", None)) == (
+            404,
+            "no backup a2 is in the trash",
+        )
 
     def test_what_is_being_purged_does_not_come_back_and_is_gone_at_the_next_look(self, shelf: Shelf) -> None:
         delete(shelf, "a2")
@@ -82,7 +126,7 @@ class TestTrash:
         trash = shelf.lab.backups / ".trash"
         (trash / name).rename(trash / f"purging.{name}")  # As a purge that was killed leaves it.
         shelf.start()
-        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2"))[0] == 404
+        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2", None))[0] == 404
         shelf.keeper.purge()
         assert shelf.trash() == []
         assert [event["trash"] for event in shelf.told("purged")] == [name]
@@ -95,7 +139,7 @@ class TestTrash:
         before = contents(trash)
         shelf.pass_time(30 * HOUR)
         assert contents(trash) == before
-        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2"))[0] == 404
+        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2", None))[0] == 404
 
     @pytest.mark.parametrize("jump", [-3 * HOUR, 400 * DAY])
     def test_nothing_is_purged_while_the_clock_is_in_doubt(self, shelf: Shelf, jump: timedelta) -> None:
@@ -135,16 +179,19 @@ class TestTrash:
 
 class TestUndelete:
     def test_of_what_was_never_there(self, shelf: Shelf) -> None:
-        assert refusal(shelf.keeper.undelete, UndeleteBackup("x")) == (404, "no backup x is in the trash")
+        assert refusal(shelf.keeper.undelete, UndeleteBackup("x", None)) == (
+            404,
+            "no backup x is in the trash",
+        )
 
     def test_needs_the_id(self, shelf: Shelf) -> None:
         delete(shelf, "a2")
         (shelf.lab.backups / "a2").symlink_to("/none")
-        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2")) == (409, "the id a2 is taken")
+        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2", None)) == (409, "the id a2 is taken")
 
     def test_needs_the_base(self, shelf: Shelf) -> None:
         delete(shelf, "a2", "a1", "a0")
-        code, said = refusal(shelf.keeper.undelete, UndeleteBackup("a2"))
+        code, said = refusal(shelf.keeper.undelete, UndeleteBackup("a2", None))
         assert (code, said.endswith("; undelete a1 first")) == (409, True)
         undelete(shelf, "a0", "a1", "a2")
         assert shelf.here() == {"a0", "a1", "a2", "b0"}
@@ -152,7 +199,7 @@ class TestUndelete:
     def test_needs_a_base_that_is_not_lost(self, shelf: Shelf) -> None:
         delete(shelf, "a2")
         shutil.rmtree(shelf.lab.backups / "a1")
-        code, said = refusal(shelf.keeper.undelete, UndeleteBackup("a2"))
+        code, said = refusal(shelf.keeper.undelete, UndeleteBackup("a2", None))
         assert (code, said.endswith("; it is not in the trash either")) == (409, True)
 
     @pytest.mark.parametrize("change", [{"to_lsn": 1}, {"seq": 9}])
@@ -160,12 +207,12 @@ class TestUndelete:
         delete(shelf, "a2")
         shelf.lab.rewrite("a1", **change)
         expected = (409, "a2 was not made on the a1 that is here now")
-        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2")) == expected
+        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2", None)) == expected
 
     def test_needs_a_manifest(self, shelf: Shelf) -> None:
         delete(shelf, "a2")
         (shelf.lab.backups / ".trash" / shelf.trash()[0] / MANIFEST).write_text("{")
-        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2"))[0] == 409
+        assert refusal(shelf.keeper.undelete, UndeleteBackup("a2", None))[0] == 409
 
 
 class TestHold:
@@ -221,7 +268,7 @@ class TestHold:
         with shelf.lab.locked():
             shelf.keeper.hold(HoldBackup("a1", "because", None))
             assert refusal(shelf.keeper.delete, DeleteBackup("b0"))[0] == 409
-            assert refusal(shelf.keeper.undelete, UndeleteBackup("b0"))[0] == 409
+            assert refusal(shelf.keeper.undelete, UndeleteBackup("b0", None))[0] == 409
 
     def test_waits_for_a_deletion_that_is_under_way(self, shelf: Shelf) -> None:
         with shelf.control.trash.changing():
@@ -259,6 +306,7 @@ class TestPowerCuts:
             (lab.backups / ".trash").mkdir()
             shelf = Shelf(lab, trash_delay=timedelta(0))
             shelf.chain("a", 2)
+            shelf.add("z")  # As long as there is no newer chain, nothing of this one is purged.
             self.prepare(shelf, work)
             fuse.arm(number)
             try:
@@ -292,7 +340,8 @@ class TestPowerCuts:
     def judge(self, shelf: Shelf) -> None:
         """The last word of the journal on the backup, on its trash and on its hold is what is there."""
         assert "a0" in shelf.here()
-        last = [event["event"] for event in shelf.told("ended", "deleted", "undeleted")][-1]
+        told = [event for event in shelf.told("ended", "deleted", "undeleted") if '"a1"' in json.dumps(event)]
+        last = told[-1]["event"]
         assert (last != "deleted") == ("a1" in shelf.here())
         entries = [name for name in shelf.trash() if name.startswith("a1")]
         assert len(entries) + ("a1" in shelf.here()) <= 1
