@@ -1,12 +1,11 @@
 """``dbcalm backups``: what backups there are."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
-from dbcalm.cli.output import Row, say, show, show_one, size
+from dbcalm.cli.output import Row, make_sure, say, show, show_one, size
 from dbcalm.cli.start import caller, services
 from dbcalm.domain import times, views
 from dbcalm.domain.backups import LISTING
@@ -64,14 +63,14 @@ def show_backup(id: Id, as_json: Json = False) -> None:
 @app.command()
 def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete a backup that no other builds on."""
-    if not yes and not sys.stdin.isatty():
-        raise typer.BadParameter("must be given where there is no terminal to ask on", param_hint="--yes")
     system = services()
-    if not yes:
+
+    def question() -> str:
         system.jobs.catch_up()
         found = system.backups.require(id)
-        question = f"Delete {found.type} backup {found.id} of {found.start_time}, {size(found.size)}?"
-        typer.confirm(question, abort=True, err=True)
+        return f"Delete {found.type} backup {found.id} of {found.start_time}, {size(found.size)}?"
+
+    make_sure(yes, question)
     system.backups.delete(caller(), id)
     say(f"backup {id} was deleted")
 

@@ -2,7 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import typer
 
 Row = dict[str, object]
 
@@ -13,6 +15,15 @@ def say(message: str) -> None:
     """Print one line for people, beside what a program may read, and behind what was printed for it before."""
     sys.stdout.flush()
     print(message, file=sys.stderr)
+
+
+def make_sure(yes: bool, question: Callable[[], str]) -> None:
+    """Ask a person whether to go on, unless ``yes`` says so; where there is nobody to ask, that is wrong usage."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("must be given where there is no terminal to ask on", param_hint="--yes")
+    typer.confirm(question(), abort=True, err=True)
 
 
 def show(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:

@@ -1,13 +1,12 @@
 """``dbcalm schedules``: when cron makes which backup."""
 
 import enum
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
-from dbcalm.cli.output import Row, say, show_one
+from dbcalm.cli.output import Row, make_sure, say, show_one
 from dbcalm.cli.start import caller, services
 from dbcalm.domain import views
 from dbcalm.domain.entities import Plan
@@ -175,13 +174,8 @@ def update(
 @app.command()
 def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete a schedule. Its backups stay."""
-    if not yes and not sys.stdin.isatty():
-        raise typer.BadParameter("must be given where there is no terminal to ask on", param_hint="--yes")
     system = services()
-    if not yes:
-        typer.confirm(
-            f"Delete schedule {id} ({describe(system.schedules.require(id))})?", abort=True, err=True
-        )
+    make_sure(yes, lambda: f"Delete schedule {id} ({describe(system.schedules.require(id))})?")
     system.schedules.delete(caller(), id)
     say(f"schedule {id} was deleted")
 

@@ -17,6 +17,10 @@ from test_cli import ME, Cli, Done, loaded_by, refused
 from test_cli_jobs import job_of, on_a_terminal
 from test_server import FakeSocket
 
+from dbcalm.api.schemas import ScheduleRequest
+from dbcalm.cli import schedules
+from dbcalm.domain.schedules import RETENTION_UNITS
+from dbcalm_cmd import command
 from dbcalm_cmd_client import Answer
 
 pytestmark = pytest.mark.slow
@@ -269,3 +273,17 @@ def test_a_list_of_schedules_loads_no_framework(dbcalm: Cli, service: FakeMysqlS
     loaded = loaded_by(dbcalm, "schedules", "list")
     assert loaded >= {"cronsim", "zoneinfo"}
     assert not loaded & {"fastapi", "starlette", "uvicorn", "jose", "passlib", "bcrypt"}
+
+
+def test_the_words_of_a_schedule_are_the_same_everywhere() -> None:
+    """In the root service, which has the last word, in requests, and on the command line."""
+    described = ScheduleRequest.model_json_schema()["properties"]
+    for words, field, shown in (
+        (command.BACKUP_TYPES, "backup_type", schedules.Type),
+        (command.FREQUENCIES, "frequency", schedules.Frequency),
+        (command.INTERVAL_UNITS, "interval_unit", schedules.IntervalUnit),
+        (RETENTION_UNITS, "retention_unit", schedules.RetentionUnit),
+    ):
+        kinds = described[field].get("anyOf", [described[field]])
+        assert [kind["enum"] for kind in kinds if "enum" in kind] == [list(words)]
+        assert tuple(shown) == tuple(words)
