@@ -16,6 +16,7 @@ from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
 
+_WITH_DATABASE = ("backup", "restore")
 _LISTED_AT_ONCE = 200
 _EXAMINED_SECONDS = 5.0
 _LOG_BYTES = 256 << 10
@@ -95,7 +96,11 @@ class Reports:
         )
 
     def _database(self) -> tuple[dict[str, object], int | None]:
-        """Return how the database stands, and the space below which a full backup is refused."""
+        """Return how the database stands, and the space below which a full backup is refused. It is not asked while a
+        job works with it, which has its backup lock or wants it stopped."""
+        running = self._control.history.open
+        if running is not None and running["type"] in _WITH_DATABASE:
+            return {"ok": True, "message": f"job {running['job_id']} works with it ({running['type']})"}, None
         try:
             ready = preflight.ready_for_backup(self._settings, None)
         except Refused as refused:

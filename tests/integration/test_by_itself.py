@@ -1,5 +1,6 @@
 """Backups that nobody looks after: they expire, come back, are purged, begin new chains and wait for each other."""
 
+import json
 import os
 import signal
 import time
@@ -166,6 +167,8 @@ def test_a_scheduled_backup_waits_for_the_one_that_runs(rig: Rig, schedule: int)
             assert (refused.returncode, refused.stdout) == (75, "")
             assert running["pid"] in refused.stderr
             assert time.monotonic() - began < 10.0
+            status = rig.sandbox.cli("status", "--json")
+            assert json.loads(status.stdout)["attention"] == [], "a backup that runs is no trouble"
             time.sleep(3.0)
             assert not waiting.done()
             assert rig.api.call("GET", running["link"])["status"] == "running"

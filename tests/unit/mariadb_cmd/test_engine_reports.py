@@ -179,6 +179,18 @@ class TestCheck:
         assert answer["database"] == {"ok": False, "message": "server is not running"}
         assert answer["space"]["needed_bytes"] is None  # type: ignore[index]
 
+    @pytest.mark.parametrize(
+        ("type", "asked"), [("backup", False), ("restore", False), ("cleanup_backups", True)]
+    )
+    def test_asks_no_database_that_a_job_works_with(self, shelf: Shelf, type: str, asked: bool) -> None:
+        answer = {"code": 202, "status": "accepted"}
+        shelf.control.journal.append("accepted", job_id=JOB, type=type, seq=9, answer=answer)
+        database = self.check(shelf, account="", errors=CANNOT_CONNECT)["database"]
+        told = {"ok": True, "message": f"job {JOB} works with it ({type})"}
+        assert database == ({"ok": False, "message": "server is not running"} if asked else told)
+        shelf.control.journal.append("ended", job_id=JOB, status="success")
+        assert self.check(shelf, account="", errors=CANNOT_CONNECT)["database"]["ok"] is False  # type: ignore[index]
+
     def test_of_a_damaged_chain(self, shelf: Shelf) -> None:
         (shelf.lab.backups / "a1" / DATA).unlink()
         expected = {"ids": ["a2"], "problem": "backup a1 is damaged: ibdata1 is missing"}
