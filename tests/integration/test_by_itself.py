@@ -97,9 +97,11 @@ def test_what_is_held_stays_with_its_chain_until_it_is_released(rig: Rig, schedu
 def test_the_trash_is_purged_when_its_time_has_come(rig: Rig) -> None:
     rig.chain("before-purged")
     [name] = rig.chain("purged")
+    [newest] = rig.chain("kept-in-trash")
     with rig.configured(MYSQL_SERVICE, trash_delay="2s"):
-        assert rig.api.request("DELETE", f"/backups/{name}").status == 204
-        assert rig.deleted()[0] == name
+        for deleted in (newest, name):
+            assert rig.api.request("DELETE", f"/backups/{deleted}").status == 204
+        assert rig.deleted()[:2] == [name, newest]
         time.sleep(2.0)
         rig.sandbox.restart(MYSQL_SERVICE)  # It looks at once when it starts, and then every minute.
         trash = rig.backups / ".trash"
@@ -107,6 +109,7 @@ def test_the_trash_is_purged_when_its_time_has_come(rig: Rig) -> None:
         assert name not in rig.deleted()
         status, line = rig.refused("POST", f"/backups/{name}/undelete")
         assert (status, line) == (404, f"no backup {name} is in the trash")
+        assert rig.api.request("POST", f"/backups/{newest}/undelete").status == 200, "the newest chain stays"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def install(able: None, rig: Rig) -> Iterator[Callable[..., dict[str, object]]]:
     def send(*schedules: CronSchedule) -> dict[str, object]:
         answer = client.update_cron_schedules(schedules)
         assert answer.code == 200, answer
-        assert client.check_cron_schedules(schedules).data == {"installed": True}
+        assert client.check_cron_schedules(schedules).data["installed"] is True
         return answer.data
 
     yield send

@@ -50,12 +50,14 @@ def in_bash(environment: dict[str, str], *words: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_bash_offers_commands(environment: dict[str, str]) -> None:
     assert in_bash(environment, "dbcalm", "ba") == ["backup", "backups"]
     assert set(in_bash(environment, "dbcalm", "")) == set(typer.main.get_command(program()).commands)  # type: ignore[attr-defined]
     assert in_bash(environment, "dbcalm", "backup", "in") == ["incremental"]
 
 
+@pytest.mark.slow
 def test_bash_offers_options_and_their_words(environment: dict[str, str]) -> None:
     offered = in_bash(environment, "dbcalm", "backup", "incremental", "--")
     assert {"--from", "--id", "--wait", "--schedule-id"} <= set(offered)

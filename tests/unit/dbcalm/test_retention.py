@@ -289,6 +289,7 @@ AGES = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(forests(), RULES, AGES)
 def test_a_preview_is_what_a_clean_up_a_day_would_do(

@@ -275,6 +275,7 @@ def lines_of(root_service: FakeRootService) -> list[str]:
     return [line for line in text.splitlines() if "--schedule-id" in line]
 
 
+@pytest.mark.slow
 def test_whatever_is_sent_is_refused_in_one_sentence_or_renders(
     api: TestClient, root_service: FakeRootService
 ) -> None:
@@ -380,6 +381,7 @@ def test_a_root_service_that_is_stuck_refuses_in_time_and_the_file_is_put_right_
     assert [item["id"] for item in real.get("/schedules").json()["items"]] == [1]
 
 
+@pytest.mark.slow
 def test_a_root_service_that_is_killed_in_between_saves_nothing(
     real: TestClient, process: RootProcess
 ) -> None:
@@ -400,6 +402,7 @@ def test_a_root_service_that_is_killed_in_between_saves_nothing(
     assert real.get("/schedules").json()["pagination"]["total"] == 1
 
 
+@pytest.mark.slow
 def test_the_start_of_the_api_brings_a_lost_file_back(real: TestClient, process: RootProcess) -> None:
     real.post("/schedules", json=FULL)
     whole = process.cron.read_text()
@@ -412,6 +415,7 @@ def test_the_start_of_the_api_brings_a_lost_file_back(real: TestClient, process:
         wait_until(lambda: process.cron.read_text() == whole)
 
 
+@pytest.mark.slow
 def test_the_api_starts_without_the_root_service_and_heals_when_it_comes(
     real: TestClient, process: RootProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
