@@ -66,6 +66,7 @@ class Made:
     """One backup, wherever its folder is by now."""
 
     facts: dict[str, object]
+    seq: int
     root: int
     base: int | None
     made_at: datetime
@@ -151,7 +152,7 @@ class Retention(RuleBasedStateMachine):
         facts = tiny_backup(self.backups, free, self.seq, base.facts if base else None, made_at)
         inode = os.stat(self.backups / free).st_ino
         below = os.stat(self.backups / str(base.facts["id"])).st_ino if base else None
-        self.made[inode] = Made(facts, base.root if base else inode, below, self.clock.time)
+        self.made[inode] = Made(facts, self.seq, base.root if base else inode, below, self.clock.time)
         self.control.journal.append("ended", job_id="0" * 32, status="success", backup=facts)
 
     def seen(self) -> Seen:
@@ -222,12 +223,21 @@ class Retention(RuleBasedStateMachine):
         if kind != "root empties the trash" and purged:
             assert kind == "purge", f"{kind} purged {purged}"
             assert not doubted, "the clock is in doubt"
+            roots = {self.made[before.trash[name]].root for name in purged}
+            assert not roots & self.newest_roots(before), "the newest whole chains are not purged"
             Retention.done["backups purged"] = Retention.done.get("backups purged", 0) + len(purged)
 
     def good_fulls(self, seen: Seen) -> int:
         return sum(
             made.good and made.base is None for made in map(self.made.__getitem__, seen.visible.values())
         )
+
+    def newest_roots(self, seen: Seen) -> set[int]:
+        """Return what the newest whole chains begin with, visible or in the trash."""
+        inodes = {*seen.visible.values(), *seen.trash.values()}
+        fulls = [inode for inode in inodes if self.made[inode].base is None and self.made[inode].good]
+        fulls.sort(key=lambda inode: self.made[inode].seq)
+        return set(fulls[-self.settings.min_full_chains :])
 
     def held_roots(self) -> set[int]:
         """Return what the held chains begin with, but for those of which a link says no more what it builds on."""
