@@ -7,7 +7,8 @@ import typer
 from dbcalm.cli import waiting
 from dbcalm.cli.output import size
 from dbcalm.cli.patience import only_one, patiently
-from dbcalm.cli.start import caller, services, settings
+from dbcalm.cli.start import caller, settings
+from dbcalm.cli.system import services
 from dbcalm.domain.jobs import Started
 
 app = typer.Typer(no_args_is_help=True)

@@ -6,7 +6,8 @@ import typer
 
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
 from dbcalm.cli.output import Row, make_sure, say, show, show_one, size
-from dbcalm.cli.start import caller, services
+from dbcalm.cli.start import caller
+from dbcalm.cli.system import services
 from dbcalm.domain import times, views
 from dbcalm.domain.backups import LISTING
 

@@ -10,7 +10,8 @@ import typer
 from dbcalm.cli import waiting
 from dbcalm.cli.output import Row, say, show, size
 from dbcalm.cli.patience import patiently
-from dbcalm.cli.start import caller, services, settings
+from dbcalm.cli.start import caller, settings
+from dbcalm.cli.system import services
 from dbcalm.domain import views
 from dbcalm.domain.jobs import Started
 from dbcalm.domain.processes import CLEANUP

@@ -6,7 +6,7 @@ import typer
 
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
 from dbcalm.cli.output import printable, show_one
-from dbcalm.cli.start import services
+from dbcalm.cli.system import services
 from dbcalm.cli.waiting import sentence
 from dbcalm.domain import views
 from dbcalm.domain.processes import LISTING

@@ -7,7 +7,8 @@ import typer
 
 from dbcalm.cli import waiting
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, show_page
-from dbcalm.cli.start import caller, services
+from dbcalm.cli.start import caller
+from dbcalm.cli.system import services
 from dbcalm.domain import views
 from dbcalm.domain.restores import LISTING
 

@@ -7,7 +7,8 @@ import typer
 
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
 from dbcalm.cli.output import Row, make_sure, say, show_one
-from dbcalm.cli.start import caller, services
+from dbcalm.cli.start import caller
+from dbcalm.cli.system import services
 from dbcalm.domain import views
 from dbcalm.domain.entities import Plan
 from dbcalm.domain.schedules import LISTING, State, describe, when

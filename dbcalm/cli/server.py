@@ -9,8 +9,8 @@ from dbcalm.api.endpoint import Application
 from dbcalm.api.listener import listening_socket, tls_context
 from dbcalm.api.server import serve
 from dbcalm.api.tokens import Tokens
-from dbcalm.cli.start import assembled
 from dbcalm.cli.start import settings as start_settings
+from dbcalm.cli.system import assembled
 from dbcalm.errors import CannotStart
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import open_or_replace

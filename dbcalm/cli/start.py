@@ -2,8 +2,6 @@
 
 import os
 import pwd
-from dataclasses import fields
-from typing import TYPE_CHECKING
 
 from dbcalm import config
 from dbcalm.config import Settings
@@ -13,9 +11,6 @@ from dbcalm.errors import CannotStart
 from dbcalm.logger import start_logging
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import open_database
-
-if TYPE_CHECKING:
-    from dbcalm.domain.services import Services
 
 
 def caller() -> Caller:
@@ -62,28 +57,3 @@ def settings(*, terminal: bool = True) -> Settings:
 def catalogue() -> Catalogue:
     """Return the catalogue of the configuration; raise CannotStart."""
     return Catalogue(open_database(settings().database_file))
-
-
-def services(loaded: Settings | None = None) -> "Services":
-    """Return the services over the catalogue and the sockets of the configuration; raise CannotStart."""
-    loaded = loaded or settings()
-    return assembled(Catalogue(open_database(loaded.database_file)), loaded)
-
-
-def assembled(opened: Catalogue, loaded: Settings) -> "Services":
-    """Return the services over an open catalogue, the sockets and the rules of the configuration."""
-    # Users and clients do without them.
-    from dbcalm.domain.retention import Rules
-    from dbcalm.domain.schedules import ROOT_SECONDS
-    from dbcalm.domain.services import SystemClock, assemble
-    from dbcalm_cmd_client import CmdClient
-    from dbcalm_mariadb_cmd_client import MariadbCmdClient
-
-    return assemble(
-        opened,
-        MariadbCmdClient(loaded.mariadb_cmd_socket),
-        CmdClient(loaded.cmd_socket, ROOT_SECONDS),
-        SystemClock(),
-        Rules(**{each.name: getattr(loaded, each.name) for each in fields(Rules)}),
-        loaded.schedule_patience,
-    )

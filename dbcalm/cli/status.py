@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli.output import printable, size
-from dbcalm.cli.start import services, settings
+from dbcalm.cli.start import settings
+from dbcalm.cli.system import services
 from dbcalm.config import Settings
 from dbcalm.domain import times, views
 from dbcalm.domain.status import Report

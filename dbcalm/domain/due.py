@@ -15,6 +15,8 @@ So what a wall clock shows is turned into moments here.
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from cronsim import CronSim
+
 _SECOND = timedelta(seconds=1)
 _LONGEST_REPEAT = timedelta(hours=3)
 
@@ -61,8 +63,6 @@ def _is_fixed(times: str) -> bool:
 
 def _walls(times: str, start: datetime, *, back: bool = False) -> Iterator[datetime]:
     """Yield what a wall clock shows at each time after this one, or before it going back; one that is never set."""
-    from cronsim import CronSim  # Most commands tell no time of a schedule.
-
     return CronSim(times, start.replace(microsecond=0), reverse=back)
 
 

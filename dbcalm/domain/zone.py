@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 LOCALTIME = Path("/etc/localtime")
 
@@ -42,8 +43,6 @@ def _linked(path: Path) -> str:
 
 def _read(path: Path) -> Zone:
     """Return the zone that a file describes; raise ValueError if it describes none."""
-    from zoneinfo import ZoneInfo  # Commands that tell no time of a schedule start without it.
-
     ends = (_linked(path), str(path.resolve()))
     called = next((end.rpartition(_FOLDER)[2] for end in ends if _FOLDER in end), "localtime")
     with path.open("rb") as file:

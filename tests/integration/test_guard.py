@@ -166,7 +166,7 @@ def test_what_is_no_id(own: Rig, id: object) -> None:
     answers = ask_all(
         own,
         ("delete_backup", {"id": id}),
-        ("undelete_backup", {"id": id}),
+        ("undelete_backup", {"id": id, "deleted_at": None}),
         ("release_backup", {"id": id}),
         ("cleanup_backups", {"job_id": uuid.uuid4().hex, "ids": ["last", id], "schedule_id": None}),
     )

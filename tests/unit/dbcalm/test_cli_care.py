@@ -3,6 +3,7 @@ mysql service in memory."""
 
 import json
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -289,3 +290,53 @@ def test_colours_are_for_terminals_that_want_them(
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert ("\x1b[31m" in done.stdout) is coloured, done.stdout
+
+
+# Root's own checkout
+
+AS_WHOM = """
+import json, os, sys
+before = set()
+become = os.setuid
+def setuid(uid):
+    become(uid)
+    before.update(sys.modules)
+os.setuid = setuid
+from dbcalm.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+known = sys.stdlib_module_names
+late = sorted(name for name in set(sys.modules) - before if name.split(".")[0] not in known)
+print(json.dumps({"became": bool(before), "late": late}), file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "users list", "clients list", "clients add x", "backups list", "backups show a", "backups list --deleted",
+        "backups hold a --reason x", "backup full", "backup incremental --schedule-id 1", "restores list",
+        "restore a --target folder", "processes list", "schedules list", "schedules show 1", "status", "status --json",
+        "schedules add full --frequency daily --hour 3 --minute 0", "cleanup", "cleanup --dry-run", "config check",
+    ],
+)  # fmt: skip
+def test_nothing_is_loaded_once_root_has_become_another_user(
+    dbcalm: Cli, two: FakeMysqlService, arguments: str
+) -> None:
+    """Who cannot enter the folder that root has put the program into finds no module there any more."""
+    nobody = pwd.getpwnam("nobody")
+    dbcalm.config.write_text(dbcalm.config.read_text().replace(f"dbcalm_user: {ME}", "dbcalm_user: nobody"))
+    folder = dbcalm.config.parent
+    for path in (folder / "state", *(folder / "state").iterdir()):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    for path in (folder, *list(folder.parents)[:-2]):
+        path.chmod(path.stat().st_mode | 0o005)
+    (folder / "mysql.sock").chmod(0o666)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_WHOM, *arguments.split()],
+        cwd=CHECKOUT, env=dbcalm.environment, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert json.loads(done.stderr.splitlines()[-1]) == {"became": True, "late": []}, done

@@ -292,6 +292,7 @@ class TestDeletions:
     def test_are_final_at_once_without_a_delay(self, lab: Lab) -> None:
         office = Office(lab, trash_delay=timedelta(0))
         self.chain(lab, office)
+        office.full("newer")  # The newest whole chain would stay.
         assert office.ask(DeleteBackup("wednesday")) == {"code": 200, "status": "ok"}
         wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")
         wait_until(lambda: self.events(office)[-1]["event"] == "purged", "the word of it")
@@ -300,6 +301,7 @@ class TestDeletions:
     def test_of_a_clean_up_are_final_soon_without_a_delay(self, lab: Lab) -> None:
         office = Office(lab, trash_delay=timedelta(0))
         self.chain(lab, office)
+        office.full("newer")
         answer = office.done(CleanupBackups(uuid.uuid4().hex, ("tuesday", "wednesday"), None))
         assert (answer["deleting"], answer["note"]) == (["wednesday", "tuesday"], None)
         wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")

@@ -1,0 +1,31 @@
+"""The services over the configuration's catalogue and sockets, for commands that need more than users and clients."""
+
+from dataclasses import fields
+
+from dbcalm.cli.start import settings
+from dbcalm.config import Settings
+from dbcalm.domain.retention import Rules
+from dbcalm.domain.schedules import ROOT_SECONDS
+from dbcalm.domain.services import Services, SystemClock, assemble
+from dbcalm.repository.catalogue import Catalogue
+from dbcalm.repository.database import open_database
+from dbcalm_cmd_client import CmdClient
+from dbcalm_mariadb_cmd_client import MariadbCmdClient
+
+
+def services(loaded: Settings | None = None) -> Services:
+    """Return the services over the catalogue and the sockets of the configuration; raise CannotStart."""
+    loaded = loaded or settings()
+    return assembled(Catalogue(open_database(loaded.database_file)), loaded)
+
+
+def assembled(opened: Catalogue, loaded: Settings) -> Services:
+    """Return the services over an open catalogue, the sockets and the rules of the configuration."""
+    return assemble(
+        opened,
+        MariadbCmdClient(loaded.mariadb_cmd_socket),
+        CmdClient(loaded.cmd_socket, ROOT_SECONDS),
+        SystemClock(),
+        Rules(**{each.name: getattr(loaded, each.name) for each in fields(Rules)}),
+        loaded.schedule_patience,
+    )
