@@ -40,8 +40,6 @@ def _make(type: str, id: str | None, base: str | None, schedule_id: int | None, 
     system = services(loaded)
 
     def start() -> Started:
-        if type == "incremental":
-            system.jobs.catch_up()  # While the API is down, the journal alone may know which backup is the newest.
         return system.backups.create(caller(), type, id, base, schedule_id)
 
     if schedule_id is None:

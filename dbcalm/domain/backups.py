@@ -92,6 +92,7 @@ class Backups:
             return self._jobs.start(incremental)
 
     def _base(self) -> str:
+        self._jobs.catch_up()  # While the API is down, the journal alone may know which backup is the newest.
         newest = self._store.newest()
         if newest is None:
             raise NotFound("there is no backup to build on: make a full backup first")

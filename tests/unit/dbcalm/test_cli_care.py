@@ -153,6 +153,19 @@ def test_what_cron_starts_waits_for_the_job_in_its_way(
     assert time.monotonic() - began > 1
 
 
+@pytest.mark.parametrize("type", ["full", "incremental"])
+def test_what_kept_a_scheduled_backup_from_starting_is_told(
+    dbcalm: Cli, two: FakeMysqlService, root_service: None, type: str
+) -> None:
+    for kind in ("full", "incremental"):
+        assert dbcalm("schedules", "add", kind, "--frequency", "hourly", "--minute", "0").returncode == 0
+    unreachable(dbcalm)
+    number = {"full": "1", "incremental": "2"}[type]
+    refused(dbcalm("backup", type, "--schedule-id", number), "dbcalm-mariadb-cmd does not answer")
+    told = json.loads(dbcalm("schedules", "show", number, "--json").stdout)
+    assert told["last_error"].startswith("the service dbcalm-mariadb-cmd does not answer")
+
+
 def test_it_waits_no_longer_than_it_may(dbcalm: Cli, service: FakeMysqlService) -> None:
     with dbcalm.config.open("a") as config:
         config.write("schedule_patience: 1s\n")
