@@ -42,6 +42,10 @@ format: install ## format the code and sort its imports
 bench: install ## measure speed and size, side by side with the raw backup tool
 	@dev/bench
 
+.PHONY: binaries
+binaries: builders ## build the three programs, which need no Python of the host, into dist/production
+	@packaging/binaries
+
 .PHONY: dev-install
 dev-install: install ## prepare this host for `make dev`: users, folders, certificate, keys (root)
 	@$(PYTHON) -m dev.host install
@@ -81,6 +85,6 @@ install: $(VENV)/.installed
 $(VENV)/.installed: requirements-dev.txt | packages
 	@dev/prepare venv
 
-.PHONY: packages tools
-packages tools:
+.PHONY: packages tools builders
+packages tools builders:
 	@dev/prepare $@
