@@ -12,7 +12,7 @@ LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-v
 
 .PHONY: help
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: install ## back up, change, destroy and restore a private MariaDB through the API
@@ -20,11 +20,11 @@ demo: install ## back up, change, destroy and restore a private MariaDB through 
 
 .PHONY: test
 test: install tools ## all tests, those with real services too (under 10 minutes)
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest --ignore=tests/binaries
 
 .PHONY: check
 check: lint tools ## format, lint, types, import contracts, the quick unit tests and those of the docs (under a minute)
-	@$(PYTHON) -m pytest --quiet --ignore=tests/integration -m "not slow"
+	@$(PYTHON) -m pytest --quiet --ignore=tests/integration --ignore=tests/binaries -m "not slow"
 
 .PHONY: lint
 lint: install ## format, lint, strict types, import contracts
@@ -45,6 +45,10 @@ bench: install ## measure speed and size, side by side with the raw backup tool
 .PHONY: binaries
 binaries: builders ## build the three programs, which need no Python of the host, into dist/production
 	@packaging/binaries
+
+.PHONY: test-binaries
+test-binaries: install tools binaries ## build the programs and test them as built, twice the same bytes too
+	@$(PYTHON) -m pytest tests/binaries
 
 .PHONY: dev-install
 dev-install: install ## prepare this host for `make dev`: users, folders, certificate, keys (root)

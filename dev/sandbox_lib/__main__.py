@@ -14,7 +14,7 @@ def main() -> int:
     chosen = _parser().parse_args()
     try:
         if chosen.action == "up":
-            _up(chosen.folder)
+            _up(chosen.folder, chosen.built)
         elif chosen.action in ("kill", "restart"):
             getattr(Sandbox(chosen.folder), chosen.action)(chosen.program)
         else:
@@ -27,8 +27,8 @@ def main() -> int:
     return 0
 
 
-def _up(folder: Path) -> None:
-    sandbox = Sandbox.up(folder)
+def _up(folder: Path, built: Path | None) -> None:
+    sandbox = Sandbox.up(folder, built)
     if sandbox.who.are_one:
         print(f"not root: all programs run as {sandbox.who.root.name}", file=sys.stderr)
     print((sandbox.folder / "sandbox.json").read_text(), end="")
@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         ("restart", "end a program, if it runs, and start it"),
     ):
         action = actions.add_parser(name, help=text)
+        if name == "up":
+            about = "run these programs, as `make binaries` builds them; else the checkout's code"
+            action.add_argument("--built", metavar="FOLDER", type=Path, help=about)
         if name in ("kill", "restart"):
             action.add_argument("program", metavar="PROGRAM", choices=PROGRAMS, help=", ".join(PROGRAMS))
         action.add_argument("folder", metavar="DIR", type=Path)

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.sandbox_lib import certificates
+from dev.sandbox_lib import certificates, programs
 from dev.sandbox_lib.accounts import Account, Accounts
 
 BACKUP_USER = "dbcalm_backup"
@@ -88,7 +88,7 @@ class Layout:
     @property
     def launch(self) -> str:
         """The command line of ``dbcalm``, as cron runs it."""
-        return f"{self.programs}/venv/bin/python {self.programs}/dbcalm.py"
+        return " ".join(programs.launcher(self.programs, "dbcalm"))
 
 
 HOST = Layout(

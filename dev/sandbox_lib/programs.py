@@ -1,4 +1,4 @@
-"""A copy of the code with the libraries that it needs, where the service users can read it.
+"""A copy of the code with the libraries that it needs, or of the built programs, where the service users can read it.
 
 The checkout, or the folder it lies in, may be closed to them: root's home is. Copying is by hard link where that is
 possible, for the libraries; the code itself is copied, since an editor may write into the very file.
@@ -18,8 +18,12 @@ PACKAGES = ("dbcalm", "dbcalm_cmd", "dbcalm_cmd_client", "dbcalm_mariadb_cmd", "
 LAUNCHERS = ("dbcalm.py", "dbcalm-cmd.py", "dbcalm-mariadb-cmd.py")
 
 
-def install(target: Path) -> None:
-    """Make the copy, or bring the code of an existing one up to date."""
+def install(target: Path, built: Path | None = None) -> None:
+    """Make the copy, or bring the code of an existing one up to date; ``built`` is a folder of ``make binaries``."""
+    if built is not None:
+        make_readable_parents(target)
+        shutil.copytree(built, target, symlinks=True)
+        return
     python = target / "venv" / "bin" / "python"
     if not python.exists():
         _install_libraries(target / "venv")
@@ -27,7 +31,9 @@ def install(target: Path) -> None:
 
 
 def refresh(target: Path) -> None:
-    """Copy what was changed in the checkout since, and remove what is gone from it."""
+    """Copy what was changed in the checkout since, and remove what is gone from it. Built programs stay."""
+    if _are_built(target):
+        return
     for name in LAUNCHERS:
         _copy_newer(CHECKOUT / name, target / name)
     for package in PACKAGES:
@@ -39,6 +45,13 @@ def refresh(target: Path) -> None:
         compileall.compile_dir(target / package, quiet=2)
 
 
+def launcher(target: Path, name: str) -> list[str]:
+    """Return the words that start a program of a copy."""
+    if _are_built(target):
+        return [str(target / name)]
+    return [str(target / "venv" / "bin" / "python"), str(target / f"{name}.py")]
+
+
 def sources(package: Path) -> list[Path]:
     """Return the files of a package, relative to it, without compiled ones."""
     return [
@@ -46,6 +59,10 @@ def sources(package: Path) -> list[Path]:
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
+
+
+def _are_built(target: Path) -> bool:
+    return (target / "_internal").is_dir()
 
 
 def _install_libraries(folder: Path) -> None:

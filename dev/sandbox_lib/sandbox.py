@@ -73,8 +73,11 @@ class Sandbox:
         self.services = Services(self.layout, self.who, self.root / "pids", self.root / "log")
 
     @classmethod
-    def up(cls, folder: Path) -> "Sandbox":
-        """Make a sandbox in a new or empty folder and start it, or start what is down in one that is there."""
+    def up(cls, folder: Path, built: Path | None = None) -> "Sandbox":
+        """Make a sandbox in a new or empty folder and start it, or start what is down in one that is there.
+
+        A new one runs the checkout's code, or the programs of a folder that ``make binaries`` has built.
+        """
         folder = Path(os.path.abspath(folder))
         if (folder / _FACTS).exists():
             sandbox = cls(folder)
@@ -83,7 +86,7 @@ class Sandbox:
         _claim(folder, accounts())
         sandbox = cls(folder)
         try:
-            sandbox._make()
+            sandbox._make(built)
         except BaseException:
             sandbox.down()
             raise
@@ -122,7 +125,8 @@ class Sandbox:
         self._write_pids()
 
     def restart(self, program: str) -> None:
-        """End a program, if it runs, with SIGTERM, and start it; a service starts with the checkout's present code."""
+        """End a program, if it runs, with SIGTERM, and start it; a service starts with the checkout's present code, or
+        as it was built."""
         if program == DATABASE:
             self.database.stop()
         else:
@@ -153,11 +157,11 @@ class Sandbox:
         facts = self.facts
         return Api(facts.url, Path(facts.ca), facts.client_id, facts.client_secret)
 
-    def _make(self) -> None:
+    def _make(self, built: Path | None) -> None:
         for name, mode in (("log", 0o755), ("pids", 0o755)):
             installation.make_folder(self.root / name, self.who.root, mode)
         installation.make_folders(self.layout, self.who)
-        programs.install(self.layout.programs)
+        programs.install(self.layout.programs, built)
         installation.make_keys(self.layout, self.who)
         installation.write_credentials(self.layout, self.who, self.database.socket)
         installation.write_configuration(self.layout, self.who, free_port())

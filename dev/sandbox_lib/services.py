@@ -16,6 +16,7 @@ from dev.sandbox_lib.api import is_healthy
 from dev.sandbox_lib.errors import SandboxError
 from dev.sandbox_lib.installation import Layout
 from dev.sandbox_lib.processes import ENVIRONMENT, Process, start, wait_ready
+from dev.sandbox_lib.programs import launcher
 
 API, MYSQL_SERVICE, ROOT_SERVICE = "dbcalm", "dbcalm-mariadb-cmd", "dbcalm-cmd"
 SERVICES = (ROOT_SERVICE, MYSQL_SERVICE, API)
@@ -40,7 +41,7 @@ class Services:
         if self.process(name):
             return
         account, arguments, address = self._plan(name)
-        command = [*self._launcher(name), *arguments]
+        command = [*launcher(self.layout.programs, name), *arguments]
         listener = self._listen(address) if address and not self.who.are_one else None
         try:
             process = start(command, account, self._environment, self._log(name), listener)
@@ -64,7 +65,7 @@ class Services:
     def cli(self, *arguments: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
         """Run ``dbcalm`` as its user with this text on standard input; return how it ended."""
         return subprocess.run(
-            [*self.who.api.drop(), *self._launcher(API), *arguments],
+            [*self.who.api.drop(), *launcher(self.layout.programs, API), *arguments],
             input=text,
             stdin=subprocess.DEVNULL if text is None else None,
             cwd="/",
@@ -85,10 +86,6 @@ class Services:
             MYSQL_SERVICE: (self.who.database, [], self.layout.mariadb_cmd_socket),
             ROOT_SERVICE: (self.who.root, [], self.layout.cmd_socket),
         }[name]
-
-    def _launcher(self, name: str) -> list[str]:
-        programs = self.layout.programs
-        return [str(programs / "venv" / "bin" / "python"), str(programs / f"{name}.py")]
 
     def _listen(self, path: Path) -> socket.socket:
         """Bind a service's socket for it, as systemd does: for root and the group of the API alone."""
