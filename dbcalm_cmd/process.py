@@ -45,9 +45,8 @@ def utc_now() -> str:
 
 def log(level: str, message: str) -> None:
     """Write one line to standard error, in journald's form where journald reads it."""
-    line = " ".join(message.splitlines())
     prefix = f"<{_PRIORITIES[level]}>" if "JOURNAL_STREAM" in os.environ else f"{utc_now()} {level}: "
-    print(f"{prefix}{line}", file=sys.stderr, flush=True)
+    print(prefix + " ".join(message.splitlines()), file=sys.stderr, flush=True)
 
 
 def allowed_uids(user: str) -> frozenset[int]:
@@ -154,10 +153,14 @@ class Server:
 
     def _accept_until(self, woken: socket.socket) -> None:
         # A blocked accept() could only be ended by shutdown(), which would end systemd's end of the socket with ours.
+        pause, told_at = int(os.environ.get("WATCHDOG_USEC", "0")) / 4e6 or None, 0.0
         while not self.stopping.is_set():
-            self._free.acquire()
-            readable, _, _ = select.select([self._listener, woken], [], [])
-            if woken in readable or not self._accept():
+            self._free.acquire()  # While all calls hang, systemd hears nothing.
+            readable, _, _ = select.select([self._listener, woken], [], [], pause)
+            if pause and time.monotonic() - told_at > pause:
+                told_at = time.monotonic()
+                notify_systemd("WATCHDOG=1")
+            if self._listener not in readable or woken in readable or not self._accept():
                 self._free.release()
 
     def _accept(self) -> bool:
@@ -205,9 +208,8 @@ class Server:
 
 
 def _peer_uid(connection: socket.socket) -> int:
-    size = struct.calcsize("3i")
-    _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
+    pid_uid_gid = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", pid_uid_gid)[1])
 
 
 def _read_line(connection: socket.socket) -> bytes:

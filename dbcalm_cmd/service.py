@@ -18,9 +18,7 @@ from dbcalm_cmd.settings import Settings, SettingsError, default_path, load
 
 def handlers(settings: Settings) -> Handlers:
     """Return the whitelist: what can be asked, and who answers."""
-
-    path = Path(settings.cron_file)
-    one_at_a_time = threading.Lock()
+    path, one_at_a_time = Path(settings.cron_file), threading.Lock()
 
     def text_of(schedules: tuple[CronSchedule, ...]) -> str:
         return render(schedules, settings.dbcalm_user, settings.program, settings.config)

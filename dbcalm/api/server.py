@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import ssl
@@ -101,8 +102,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+async def _keep_alive() -> None:
+    notify_systemd("WATCHDOG=1")
+
+
 def serve(app: FastAPI, listener: socket.socket, context: ssl.SSLContext) -> None:
     """Serve the application until SIGTERM or SIGINT, then let requests under way finish."""
+    watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -118,6 +124,9 @@ def serve(app: FastAPI, listener: socket.socket, context: ssl.SSLContext) -> Non
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
+        # From the loop that serves all requests, so that systemd hears nothing while it hangs.
+        callback_notify=_keep_alive if watchdog else None,
+        timeout_notify=watchdog // 2_000_000,
         h11_max_incomplete_event_size=_LARGEST_HEAD,
         ssl_context_factory=lambda _config, _default: context,
     )

@@ -413,6 +413,25 @@ def test_systemd_is_told_of_readiness_and_of_the_end(
         assert systemd.recv(100) == b"STOPPING=1"
 
 
+def test_the_watchdog_hears_of_a_service_that_can_take_a_call(folder: Path, echo: Start) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(f"{folder}/notify")
+        systemd.settimeout(10)
+        service = echo(env={"NOTIFY_SOCKET": f"{folder}/notify", "WATCHDOG_USEC": "400000"})
+        heard = [systemd.recv(100) for _ in range(4)]
+        assert heard == [b"READY=1", *[b"WATCHDOG=1"] * 3]
+        with ThreadPoolExecutor(64) as callers:
+            for _ in range(64):
+                callers.submit(service.ask, "wait", seconds=3)
+            service.wait_until(lambda: service.log.count("waiting") == 64)
+            systemd.settimeout(1)
+            with pytest.raises(TimeoutError):
+                while True:
+                    systemd.recv(100)  # What was said before all calls hung.
+            systemd.settimeout(10)
+            assert systemd.recv(100) == b"WATCHDOG=1"
+
+
 def test_the_log_has_priorities_where_journald_reads_it(
     folder: Path, run: Start, configure: Start, root_command: list[str]
 ) -> None:

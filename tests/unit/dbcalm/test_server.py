@@ -397,6 +397,16 @@ def test_systemd_is_told(place: Installation) -> None:
         assert systemd.recv(100) == b"STOPPING=1"
 
 
+def test_the_watchdog_hears_of_a_loop_that_turns(place: Installation) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(place.folder / "notify"))
+        systemd.settimeout(20)
+        place.start(NOTIFY_SOCKET=str(place.folder / "notify"), WATCHDOG_USEC="2000000")
+        heard = [systemd.recv(100) for _ in range(3)]
+        assert b"READY=1" in heard
+        assert heard.count(b"WATCHDOG=1") == 2
+
+
 def refused(place: Installation, *words: str) -> None:
     place.start(wait=False)
     code, error = place.ended()
