@@ -147,6 +147,13 @@ def _require_empty(data_dir: Path) -> None:
         ) from error
     except OSError as error:
         raise Refused(503, f"data directory {data_dir} cannot be read: {error.strerror}") from error
+    # In a unit, a folder that took this one's place since the service's start is not the one that it may write to.
+    if not os.access(data_dir, os.W_OK):
+        raise Refused(
+            503,
+            f"user mysql cannot write in data directory {data_dir}; make it owned by mysql, and if it was made anew "
+            "since, restart dbcalm-mariadb-cmd",
+        )
 
 
 def _require_same_tool(settings: Settings, program: Path, newest: Manifest) -> None:

@@ -324,6 +324,14 @@ class TestReadyForRestore:
         code, sentence = refused(self.check, client)
         assert (code, "does not exist; make it, empty, owned by mysql" in sentence) == (503, True)
 
+    def test_the_data_directory_must_be_open_to_us(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(preflight.os, "access", lambda path, mode: path != client.lab.data)
+        code, sentence = refused(self.check, client)
+        assert (code, "restart dbcalm-mariadb-cmd" in sentence) == (503, True)
+        self.check(client, "folder")
+
     def test_files_elsewhere_are_not_put_back_by_half(self, client: Client) -> None:
         elsewhere = {"innodb_undo_directory": "/undo"}
         code, sentence = refused(lambda: self.check(client, elsewhere=elsewhere))
