@@ -12,7 +12,7 @@ LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-v
 
 .PHONY: help
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: install ## back up, change, destroy and restore a private MariaDB through the API
@@ -22,9 +22,17 @@ demo: install ## back up, change, destroy and restore a private MariaDB through 
 test: install tools ## all tests, those with real services too (under 10 minutes)
 	@$(PYTHON) -m pytest --ignore=tests/binaries
 
+.PHONY: e2e
+e2e: install ## the units on a Debian that is booted in a container, with an escape drill (root)
+	@$(PYTHON) -m pytest -m e2e tests/e2e
+
+.PHONY: e2e-clean
+e2e-clean: ## remove the system that `make e2e` keeps
+	rm -rf /var/tmp/dbcalm-e2e-cache
+
 .PHONY: check
 check: lint tools ## format, lint, types, import contracts, the quick unit tests and those of the docs (under a minute)
-	@$(PYTHON) -m pytest --quiet --ignore=tests/integration --ignore=tests/binaries -m "not slow"
+	@$(PYTHON) -m pytest --quiet --ignore=tests/integration --ignore=tests/binaries --ignore=tests/e2e -m "not slow"
 
 .PHONY: lint
 lint: install ## format, lint, strict types, import contracts

@@ -45,7 +45,7 @@ def _require_folders(settings: Settings, config: Path) -> None:
         made = settings.restore_dir.exists()
         folders["restore_dir"] = settings.restore_dir if made else settings.restore_dir.parent
     mistakes = [
-        f"{name}: user {user} cannot write in {folder}; it must be a folder of that user"
+        f"{name}: user {user} cannot write in {folder}; it must be a folder of that user, and its unit must allow it"
         for name, folder in folders.items()
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
     ]
