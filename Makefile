@@ -19,7 +19,7 @@ demo: install ## back up, change, destroy and restore a private MariaDB through 
 	@dev/demo
 
 .PHONY: test
-test: install tools ## all tests, those with real services too (under 10 minutes)
+test: install tools ## all tests, those with real services too (about 12 minutes)
 	@$(PYTHON) -m pytest --ignore=tests/binaries
 
 .PHONY: e2e

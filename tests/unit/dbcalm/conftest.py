@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from dbcalm_fakes import KEY, FakeMysqlService, FakeRootService, HandClock
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from dbcalm.api.app import create_app
@@ -75,10 +76,16 @@ def tokens() -> Tokens:
     return Tokens(KEY, "HS256")
 
 
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    """The application, which takes longer to make than most tests take; each test gives it services of its own."""
+    return create_app(Application(None, None), ALL, "1.2.3", ["https://ui.example.org"])  # type: ignore[arg-type]
+
+
 @pytest.fixture
-def http(services: Services, tokens: Tokens) -> TestClient:
+def http(app: FastAPI, services: Services, tokens: Tokens) -> TestClient:
     """The API without its follower; nobody is signed in."""
-    app = create_app(Application(services, tokens), ALL, "1.2.3", ["https://ui.example.org"])
+    app.state.application = Application(services, tokens)
     return TestClient(app, base_url="https://testserver", raise_server_exceptions=False)
 
 

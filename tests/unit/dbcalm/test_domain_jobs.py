@@ -201,6 +201,7 @@ def test_the_follower_applies_news_as_they_come(catalogue: Catalogue, mysql: Fak
     follower.end(mysql)
 
 
+@pytest.mark.slow
 def test_the_follower_outlives_the_service_and_says_so_once(
     catalogue: Catalogue, mysql: FakeMysqlService, caplog: pytest.LogCaptureFixture
 ) -> None:

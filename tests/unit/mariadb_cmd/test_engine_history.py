@@ -133,6 +133,7 @@ def test_folders_that_are_no_backups_are_passed_over(lab: Lab, capsys: pytest.Ca
     assert "somebody-elses has no dbcalm-manifest.json" in told
 
 
+@pytest.mark.slow
 def test_a_long_journal_is_read_at_start_in_reasonable_time(
     lab: Lab, journal: Journal, capsys: pytest.CaptureFixture[str]
 ) -> None:

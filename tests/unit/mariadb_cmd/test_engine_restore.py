@@ -132,6 +132,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["database", "folder"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_restore_that_fails_leaves_its_target_empty(
@@ -225,6 +226,7 @@ def test_killed_before_the_mark_the_data_directory_is_empty_again(lab: Lab, stat
     assert runner.settle(job) == end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moves", [0, 1, 3, 100])
 def test_killed_after_the_mark_the_restore_is_finished(lab: Lab, states: dict[str, Tree], moves: int) -> None:
     job = interrupted(lab, moves)
