@@ -31,12 +31,12 @@ def services(sandbox: Sandbox) -> list[Figure]:
         for name, bar in _MEMORY_BARS.items()
     ]
     client = MariadbCmdClient(Path(sandbox.facts.mariadb_cmd_sock))
-    before, took = _state(sandbox, _SERVICE), []
+    before, took = _usual_state(sandbox, _SERVICE), []
     for _ in range(_COMMANDS):
         began = time.perf_counter()
         client.job_progress("0" * 32)
         took.append(time.perf_counter() - began)
-    after = _state(sandbox, _SERVICE)
+    after = _usual_state(sandbox, _SERVICE)
     return [
         *figures,
         Figure(f"one command of {_COMMANDS:,} in a row, median", median(took) * 1e3, "ms", "<= 2"),
@@ -150,3 +150,12 @@ def _state(sandbox: Sandbox, name: str) -> tuple[int, float]:
     home = Path(f"/proc/{process.pid}")
     found = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", (home / "status").read_text(), re.MULTILINE))
     return len(list((home / "fd").iterdir())) + int(found["Threads"]), int(found["VmRSS"]) / 1000
+
+
+def _usual_state(sandbox: Sandbox, name: str) -> tuple[int, float]:
+    """Return the median of some looks at it: the API holds a call most of the time, and between two of them none."""
+    looks = []
+    for _ in range(21):
+        looks.append(_state(sandbox, name))
+        time.sleep(0.05)
+    return int(median(count for count, _ in looks)), median(memory for _, memory in looks)
