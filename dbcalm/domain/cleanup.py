@@ -13,7 +13,7 @@ from dbcalm.domain import times
 from dbcalm.domain.entities import Caller
 from dbcalm.domain.jobs import Jobs, Started, asked, granted
 from dbcalm.domain.ports import Clock, MysqlService
-from dbcalm.domain.retention import Age, Hold, Point, Preview, Rules, Verdict, judge, preview
+from dbcalm.domain.retention import Hold, Point, Preview, Rules, Verdict, judge, preview
 from dbcalm.domain.schedules import Schedules
 from dbcalm.domain.zone import HostZone
 from dbcalm.logger import audited
@@ -67,7 +67,7 @@ class Cleanup:
         if schedule_id is not None:
             self._schedules.require(schedule_id)
         now = times.at(self._clock.now())
-        found = judge(self._points(), self._rules, self._ages(), now, self._zone().rules)
+        found = judge(self._points(), self._rules, self._schedules.ages(), now, self._zone().rules)
         if schedule_id is None:
             return found
         return [one for one in found if any(point.schedule_id == schedule_id for point in one.chain.points)]
@@ -75,15 +75,14 @@ class Cleanup:
     def preview(self, days: int, asked: int | None = None) -> Preview:
         """Return what will go in the next days if nothing new is made, and why the rest stays; raise Unavailable."""
         now = times.at(self._clock.now())
-        return preview(self._points(), self._rules, self._ages(), now, self._zone().rules, days, asked)
+        return preview(
+            self._points(), self._rules, self._schedules.ages(), now, self._zone().rules, days, asked
+        )
 
     def blocked(self) -> str | None:
         """Return why nothing at all would be deleted now, or None; raise Unavailable."""
         why: str | None = granted(asked(self._service.check))["clock"]
         return why
-
-    def _ages(self) -> dict[int, Age]:
-        return {id: Age(*kept) for id, kept in self._schedules.ages().items()}
 
     def _points(self) -> list[Point]:
         return [_point(facts) for facts in self._jobs.on_disk(examine=True)]

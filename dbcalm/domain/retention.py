@@ -10,7 +10,7 @@ newest backup of the chain. Days, weeks, months and years are those of the host'
 
 import calendar
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -259,12 +259,6 @@ def _days_unchanged(verdicts: Iterable[Verdict], moment: datetime, most: int) ->
     return max(1, -((moment - min(ends)) // timedelta(days=1))) if ends else most
 
 
-@dataclass
-class _Future:
-    removals: list[Removal] = field(default_factory=list)
-    points: list[tuple[datetime, int]] = field(default_factory=list)
-
-
 def preview(
     points: Sequence[Point],
     rules: Rules,
@@ -275,19 +269,21 @@ def preview(
     asked: int | None = None,
 ) -> Preview:
     """Return what a clean-up a day would do, today and on each of the next days."""
-    left, future, day = list(points), _Future(), 0
+    left, day = list(points), 0
+    removals: list[Removal] = []
+    counts: list[tuple[datetime, int]] = []
     while day <= days:
         moment = now + timedelta(days=day)
         verdicts = judge(left, rules, ages, moment, zone)
         going = [verdict for verdict in verdicts if not verdict.kept]
         gone = {point.id for verdict in going for point in verdict.chain.points}
         left = [point for point in left if point.id not in gone]
-        future.removals += [Removal(verdict.chain, moment, verdict.why) for verdict in going]
+        removals += [Removal(verdict.chain, moment, verdict.why) for verdict in going]
         count = sum(1 for chain in chains(left) for _ in chain.restorable())
-        if not future.points or future.points[-1][1] != count:
-            future.points.append((moment, count))
+        if not counts or counts[-1][1] != count:
+            counts.append((moment, count))
         day += 1 if going else _days_unchanged(verdicts, moment, days + 1)
     wanted = rules.asked if asked is None else asked
-    short = next((moment for moment, count in future.points if count < wanted), None)
+    short = next((moment for moment, count in counts if count < wanted), None)
     kept = [verdict for verdict in judge(points, rules, ages, now, zone) if verdict.kept]
-    return Preview(future.removals, kept, future.points, wanted, short)
+    return Preview(removals, kept, counts, wanted, short)

@@ -18,6 +18,7 @@ from dbcalm.domain.due import last_due, next_due
 from dbcalm.domain.entities import Caller, Plan, Run, Schedule
 from dbcalm.domain.listing import BOOLEAN, INTEGER, TEXT, TIME, Listing, Page, Query
 from dbcalm.domain.ports import Clock, RootService, ScheduleDraft, ScheduleStore
+from dbcalm.domain.retention import Age
 from dbcalm.domain.zone import HostZone
 from dbcalm.errors import (
     Conflict,
@@ -119,10 +120,10 @@ class Schedules:
         """Return a schedule with its runs; raise NotFound."""
         return self.state(self.require(id))
 
-    def ages(self) -> Mapping[int, tuple[int, str]]:
-        """Return how long each schedule keeps what it has made, value and unit, of all that say so, by their id."""
+    def ages(self) -> Mapping[int, Age]:
+        """Return how long each schedule that says so keeps what it has made, by its id."""
         return {
-            one.id: (one.retention_value, one.retention_unit)
+            one.id: Age(one.retention_value, one.retention_unit)
             for one in self.all()
             if one.retention_value is not None and one.retention_unit is not None
         }

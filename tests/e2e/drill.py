@@ -21,7 +21,7 @@ _PTRACE_ATTACH, _NEW_USER = 16, 0x10000000
 _STATE = {"dbcalm": "/var/lib/dbcalm", "mysql": "/var/lib/dbcalm-mariadb-cmd", "root": "/etc/cron.d"}
 _READ = {
     "the passwords of the host": "/etc/shadow",
-    "root's home": "/root/.bashrc",
+    "root's home": str(Path("~root", ".bashrc").expanduser()),
     "the database's files": "/var/lib/mysql/ibdata1",
     "the database's credentials": "/etc/dbcalm/credentials.cnf",
     "the key that signs tokens": "/etc/dbcalm/jwt.key",
@@ -70,7 +70,7 @@ def attempts(user: str, pids: dict[str, int]) -> dict[str, Callable[[], object]]
         tried[f"connect to {what}"] = lambda path=path: _connect(path)  # type: ignore[misc]
     for owner, pid in pids.items():
         tried[f"signal a process of {owner}"] = lambda pid=pid: os.kill(pid, 0) is None  # type: ignore[misc]
-        through = Path(f"/proc/{pid}/root/etc/passwd")
+        through = Path("/proc", str(pid), "root", "etc/passwd")
         tried[f"see the files that a process of {owner} sees"] = through.read_bytes
     tried["see the database server"] = _sees_server
     return tried

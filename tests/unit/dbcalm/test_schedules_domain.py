@@ -16,6 +16,7 @@ from dbcalm_fakes import FakeMysqlService, FakeRootService, HandClock, manifest
 from dbcalm.domain.entities import Caller, Plan, Schedule
 from dbcalm.domain.listing import Query
 from dbcalm.domain.ports import Cursor
+from dbcalm.domain.retention import Age
 from dbcalm.domain.schedules import HEAL_SECONDS, ROOT_SECONDS, Schedules, State, _check, describe, when
 from dbcalm.domain.services import Services
 from dbcalm.errors import Conflict, InvalidField, NotFound, RuleBroken, Unavailable
@@ -433,7 +434,7 @@ def test_ages_are_those_of_all_that_have_one(schedules: Schedules, root: Caller)
     schedules.create(root, FULL)
     schedules.create(root, replace(FULL, retention_value=3, retention_unit="days", enabled=False))
     schedules.create(root, replace(FULL, retention_value=2, retention_unit="months"))
-    assert schedules.ages() == {2: (3, "days"), 3: (2, "months")}
+    assert schedules.ages() == {2: Age(3, "days"), 3: Age(2, "months")}
 
 
 @pytest.mark.parametrize(
