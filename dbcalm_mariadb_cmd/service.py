@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dbcalm_cmd.process import Server, allowed_uids, listening_socket
 from dbcalm_mariadb_cmd import runner
+from dbcalm_mariadb_cmd.adapter.frozen import load_all
 from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, ConfigError, load
 from dbcalm_mariadb_cmd.handlers import Desk
 from dbcalm_mariadb_cmd.settings import Settings
@@ -20,6 +21,7 @@ from dbcalm_mariadb_cmd.settings import Settings
 def main() -> int:
     """Serve until SIGTERM; return 0, or 1 with one line on standard error if it cannot start."""
     if sys.argv[1:2] == ["run"]:  # The frozen program is its own runner.
+        load_all()  # A job goes on while an upgrade replaces the program's files.
         return runner.main(Path(sys.argv[2]), int(sys.argv[3]))
     try:
         path = Path(os.environ.get("DBCALM_CONFIG") or DEFAULT_CONFIG)

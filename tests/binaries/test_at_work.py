@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from dev.sandbox_lib.processes import all_processes, command_line, wait_until
 from dev.sandbox_lib.services import API, MYSQL_SERVICE, ROOT_SERVICE, SERVICES
 from tests.integration.conftest import Rig
+from tests.integration.test_by_itself import long_backup, tool
 
 pytestmark = pytest.mark.binaries
 
@@ -187,3 +189,34 @@ def test_a_backup_outlives_the_service_that_started_it(rig: Rig) -> None:
     rig.sandbox.restart(MYSQL_SERVICE)
     rig.sandbox.restart(API)
     assert rig.end(accepted)["status"] == "success"
+
+
+@contextmanager
+def other_programs(rig: Rig) -> Iterator[None]:
+    """Put what is no program of ours in the place of every file of the programs, as an upgrade to other ones does."""
+    programs = rig.sandbox.layout.programs
+    kept = programs.with_name("kept")
+    programs.rename(kept)
+    try:
+        programs.mkdir()
+        for path in sorted(kept.rglob("*")):
+            target = programs / path.relative_to(kept)
+            if path.is_dir():
+                target.mkdir()
+            else:
+                target.write_bytes(b"other" * 1000)
+        yield
+    finally:
+        shutil.rmtree(programs)
+        kept.rename(programs)
+
+
+@pytest.mark.parametrize("ends", ["success", "failed"])
+def test_a_job_goes_on_while_other_programs_are_installed(rig: Rig, ends: str) -> None:
+    with long_backup(rig) as running, other_programs(rig):
+        pid = tool(rig)
+        assert pid is not None
+        os.kill(pid, signal.SIGCONT if ends == "success" else signal.SIGKILL)
+        ended = rig.end(running)
+    assert ended["status"] == ends, ended
+    assert rig.leftovers() == []
