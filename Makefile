@@ -6,6 +6,8 @@ SHELL := /bin/bash
 # Set on the command line or here, never taken from the caller: .venv in the checkout is the environment of all.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# Made by `make binaries`, of the pinned libraries that are in the programs.
+OF_BINARIES := build/binaries/venv/bin/python
 PACKAGES := dbcalm dbcalm_cmd dbcalm_cmd_client dbcalm_mariadb_cmd dbcalm_mariadb_cmd_client
 LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
@@ -20,7 +22,7 @@ demo: install ## back up, change, destroy and restore a private MariaDB through 
 
 .PHONY: test
 test: install tools ## all tests, those with real services too (about 12 minutes)
-	@$(PYTHON) -m pytest --ignore=tests/binaries
+	@$(PYTHON) -m pytest --ignore=tests/binaries --ignore=tests/packages
 
 .PHONY: e2e
 e2e: install ## the units on a Debian that is booted in a container, with an escape drill (root)
@@ -32,7 +34,8 @@ e2e-clean: ## remove the system that `make e2e` keeps
 
 .PHONY: check
 check: lint tools ## format, lint, types, import contracts, the quick unit tests and those of the docs (under a minute)
-	@$(PYTHON) -m pytest --quiet --ignore=tests/integration --ignore=tests/binaries --ignore=tests/e2e -m "not slow"
+	@$(PYTHON) -m pytest --quiet --ignore=tests/integration --ignore=tests/binaries --ignore=tests/packages \
+		--ignore=tests/e2e -m "not slow"
 
 .PHONY: lint
 lint: install ## format, lint, strict types, import contracts
@@ -57,6 +60,18 @@ binaries: builders ## build the three programs, which need no Python of the host
 .PHONY: test-binaries
 test-binaries: install tools binaries ## build the programs and test them as built, twice the same bytes too
 	@$(PYTHON) -m pytest tests/binaries
+
+.PHONY: deb
+deb: binaries packagers ## make the package for Debian, dist/dbcalm_*.deb
+	@$(OF_BINARIES) -m dev.package_lib deb
+
+.PHONY: rpm
+rpm: binaries packagers ## make the package for Enterprise Linux, dist/dbcalm-*.rpm
+	@$(OF_BINARIES) -m dev.package_lib rpm
+
+.PHONY: test-packages
+test-packages: test-binaries judges deb rpm ## the same, then make both packages and test them (the scripts as root)
+	@$(PYTHON) -m pytest tests/packages
 
 .PHONY: dev-install
 dev-install: install ## prepare this host for `make dev`: users, folders, certificate, keys (root)
@@ -97,6 +112,6 @@ install: $(VENV)/.installed
 $(VENV)/.installed: requirements-dev.txt | packages
 	@dev/prepare venv
 
-.PHONY: packages tools builders
-packages tools builders:
+.PHONY: packages tools builders packagers judges
+packages tools builders packagers judges:
 	@dev/prepare $@

@@ -77,8 +77,10 @@ def start_logging(level: str, file: Path | None = None, *, terminal: bool = Fals
         handlers.append(_Syslog())
         handlers[-1].setFormatter(_Formatter(journald=False))
     if file is not None:
+        from logging.handlers import WatchedFileHandler  # Only who wants a file needs its dozen modules.
+
         file.touch(mode=0o640)
-        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+        handlers.append(WatchedFileHandler(file, encoding="utf-8"))  # logrotate puts a new one in its place.
         handlers[-1].setFormatter(_Formatter(journald=False))
     root = logging.getLogger()
     for old in root.handlers[:]:

@@ -1,6 +1,7 @@
-"""The manual pages, made from what they describe: dbcalm(1) from the commands, dbcalm-config(5) from the keys.
+"""The manual pages, made from what they describe: dbcalm(1) from the commands, dbcalm-config(5) from the keys, those of
+the two services from what their code says of itself.
 
-``python -m dev.man FOLDER`` writes both, for ``man -l`` and for packages. They are the same for the same code.
+``python -m dev.man FOLDER`` writes them, for ``man -l`` and for packages. They are the same for the same code.
 """
 
 import re
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 import typer
 from typer.core import TyperGroup
@@ -15,10 +17,13 @@ from typer.main import get_command
 
 from dbcalm import __version__
 from dbcalm.cli import main as program
+from dbcalm_cmd import service as root_service
 from dbcalm_cmd.settings import FORMS, Settings
+from dbcalm_mariadb_cmd import service as mysql_service
 from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, KEYS
 
 _NAME = "dbcalm"
+ORDERS = DEFAULT_CONFIG.parent / "cmd.toml"
 _SUMMARY = "back up and restore MariaDB and MySQL"
 _SPECIAL = {
     "\\": r"\(rs", "-": r"\-", "'": r"\(aq", '"': r"\(dq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti",
@@ -94,7 +99,8 @@ def command_page() -> str:
         *term(bold(str(DEFAULT_CONFIG)), "The configuration."),
         *(line for name in ("database_file", "job_dir", "backup_dir") for line in _file(name)),
         section("see also"),
-        rf"{bold('dbcalm-config')}(5), {bold('mariadb-backup')}(1), {bold('crontab')}(5)",
+        rf"{bold('dbcalm-config')}(5), {bold('mariadb-backup')}(1), {bold('crontab')}(5),",
+        rf"{bold(f'{_NAME}-cmd')}(8), {bold(f'{_NAME}-mariadb-cmd')}(8)",
     )
 
 
@@ -106,7 +112,6 @@ def exit_statuses() -> list[tuple[str, str]]:
 
 def config_page() -> str:
     """Return dbcalm-config(5)."""
-    orders = DEFAULT_CONFIG.parent / "cmd.toml"
     return page(
         f"{_NAME}-config",
         5,
@@ -114,13 +119,13 @@ def config_page() -> str:
         section("description"),
         escape(
             f"{DEFAULT_CONFIG} is YAML and is read by dbcalm and dbcalm-mariadb-cmd; DBCALM_CONFIG names another file. "
-            f"{orders} is TOML and is read by dbcalm-cmd, the service that runs as root; it lies in the folder of the "
+            f"{ORDERS} is TOML and is read by dbcalm-cmd, the service that runs as root; it lies in the folder of the "
             "other one and may be missing. Programs read them at their start. An unknown key, a key that stands twice "
             "and a value that is not allowed keep a program from starting."
         ),
         section(f"keys of {DEFAULT_CONFIG.name}"),
         *(line for name, key in KEYS.items() for line in _key(name, key.default, key.allowed, key.about)),
-        section(f"keys of {orders.name}"),
+        section(f"keys of {ORDERS.name}"),
         *(
             line
             for field in fields(Settings)
@@ -129,6 +134,59 @@ def config_page() -> str:
         section("see also"),
         rf"{bold(_NAME)}(1); {bold(f'{_NAME} config check')} says all that is wrong with a configuration.",
     )
+
+
+def service_page(name: str, summary: str, service: ModuleType, files: dict[str, str]) -> str:
+    """Return the page of a service: what its module says of itself, and the files that it uses."""
+    about = (service.__doc__ or "").partition("\n\n")[2].replace("``", "")
+    return page(
+        name,
+        8,
+        summary,
+        section("synopsis"),
+        bold(name),
+        section("description"),
+        *paragraphs(about),
+        escape("systemd starts it, and hands it its socket. It has no options, and ends at SIGTERM."),
+        section("exit status"),
+        *term(bold("0"), "It was told to end."),
+        *term(bold("1"), "It could not start; one line on standard error says why."),
+        section("files"),
+        *(line for path, what in files.items() for line in term(bold(path), what)),
+        section("see also"),
+        rf"{bold(_NAME)}(1), {bold(f'{_NAME}-config')}(5)",
+    )
+
+
+def pages() -> dict[str, str]:
+    """Return all pages by the names of their files."""
+    defaults = {name: str(key.default) for name, key in KEYS.items()}
+    return {
+        f"{_NAME}.1": command_page(),
+        f"{_NAME}-config.5": config_page(),
+        f"{_NAME}-cmd.8": service_page(
+            f"{_NAME}-cmd",
+            "the service of DBCalm that runs as root, for the cron file",
+            root_service,
+            {
+                str(ORDERS): "The configuration; it may be missing.",
+                Settings.socket: "The socket.",
+                Settings.cron_file: "What it writes.",
+            },
+        ),
+        f"{_NAME}-mariadb-cmd.8": service_page(
+            f"{_NAME}-mariadb-cmd",
+            "the service of DBCalm that runs as mysql, for backups and restores",
+            mysql_service,
+            {
+                str(DEFAULT_CONFIG): "The configuration.",
+                defaults["backup_credentials_file"]: KEYS["backup_credentials_file"].about,
+                defaults["mariadb_cmd_socket"]: "The socket.",
+                defaults["job_dir"]: KEYS["job_dir"].about,
+                defaults["backup_dir"]: KEYS["backup_dir"].about,
+            },
+        ),
+    }
 
 
 def _key(name: str, default: object, allowed: str, about: str) -> Iterator[str]:
@@ -173,7 +231,7 @@ def main() -> int:
         return 2
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in ((f"{_NAME}.1", command_page()), (f"{_NAME}-config.5", config_page())):
+    for name, text in pages().items():
         (folder / name).write_text(text, encoding="ascii")
         print(folder / name)
     return 0

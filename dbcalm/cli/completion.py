@@ -36,6 +36,13 @@ def prepare() -> None:
         completion_init()
 
 
+def script(shell: str) -> str:
+    """Return what a shell of ``SHELLS`` must read."""
+    from typer._completion_shared import get_completion_script
+
+    return get_completion_script(prog_name=PROGRAM, complete_var=_VARIABLE, shell=shell)
+
+
 def completion(
     shell: Annotated[
         str,
@@ -43,9 +50,7 @@ def completion(
     ],
 ) -> None:
     """Print what a shell must read to complete commands and options."""
-    from typer._completion_shared import get_completion_script
-
     if shell not in SHELLS:
         say(f"{PROGRAM}: shell must be one of {', '.join(SHELLS)}, not {shell!r}")
         raise typer.Exit(_WRONG_USAGE)
-    print(get_completion_script(prog_name=PROGRAM, complete_var=_VARIABLE, shell=shell))
+    print(script(shell))

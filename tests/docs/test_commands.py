@@ -11,6 +11,11 @@ SKIPPED = {
     "make demo": "runs this very test",
     "systemctl stop mariadb.socket mariadb": "would stop the host's database",
     "systemctl edit dbcalm-mariadb-cmd": "opens an editor for the host's units",
+    "apt install ./dbcalm_*.deb": "installs the package on the host",
+    "dnf install ./dbcalm-*.rpm": "installs the package on the host",
+    "apt remove dbcalm": "removes it from the host",
+    "curl --cacert /etc/dbcalm/ssl/ca.pem https://localhost:8335/health": "asks an installation on the host",
+    "git clone https://example.org/dbcalm.git && cd dbcalm": "fetches from elsewhere",
     "(umask 077; openssl rand -hex 32 > /etc/dbcalm/jwt.key)": "writes into the host's /etc",
 }
 """The first command of each block that is not run, and why."""

@@ -18,7 +18,7 @@ from dbcalm_mariadb_cmd.config_keys import KEYS
 from dev import man
 from tests.docs.commands import CHECKOUT
 
-PAGES = {"dbcalm.1": man.command_page(), "dbcalm-config.5": man.config_page()}
+PAGES = man.pages()
 ODD = [
     "--wait", "-", "a\\b", "\\fBbold", "\\(dq", ".SH NOT A HEADING", "'br", '"', "''", '""', "``", "~/x^2", "%", "#",
     "*/5", "\\", "\\\\", "...", "$(id)", ". x", "\\&", "\\c", "\\\"", "\\n(.x", "naïve …", "🛟", "'", ".", "\u2212",
@@ -125,6 +125,13 @@ def test_every_key_of_the_root_service_is_there(field: Any) -> None:
     assert re.search(
         rf" {field.name} Allowed: .*? Default: {re.escape(field.default) or 'empty'} ", f" {told}"
     )
+
+
+@pytest.mark.parametrize("name", ["dbcalm-cmd", "dbcalm-mariadb-cmd"])
+def test_a_service_has_a_page_that_says_what_it_is_and_never_does(name: str) -> None:
+    told = printed(PAGES[f"{name}.8"])
+    assert f"NAME {name} - the service of DBCalm that runs as " in told
+    assert re.search(r" DESCRIPTION It takes .* [Ii]t never .* systemd starts it.* EXIT STATUS 0 ", told)
 
 
 def test_the_pages_are_written_and_are_the_same_each_time(tmp_path: Path) -> None:

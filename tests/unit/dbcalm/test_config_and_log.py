@@ -207,3 +207,15 @@ def test_the_log_file_is_not_for_everybody(tmp_path: Path) -> None:
     file = tmp_path / "dbcalm.log"
     start_logging("info", file)
     assert stat.S_IMODE(file.stat().st_mode) & 0o007 == 0
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_a_log_file_can_be_rotated(tmp_path: Path) -> None:
+    file = tmp_path / "dbcalm.log"
+    start_logging("info", file)
+    log.info("before")
+    file.rename(tmp_path / "dbcalm.log.1")
+    log.info("after")
+    assert "before" in (tmp_path / "dbcalm.log.1").read_text()
+    assert "before" not in file.read_text()
+    assert "after" in file.read_text()
