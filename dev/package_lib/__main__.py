@@ -18,9 +18,9 @@ def main() -> int:
     work, target = CHECKOUT / "build" / "packages", CHECKOUT / "dist"
     try:
         work.mkdir(parents=True, exist_ok=True)
-        for old in target.glob(f"dbcalm[-_]*.{kind}"):  # One of each kind, so that nobody takes an old one.
-            old.unlink()
         made = _KINDS[kind](release(), work, target)
+        for old in set(target.glob(f"dbcalm[-_]*.{kind}")) - {made}:  # So that nobody takes an old one.
+            old.unlink()
     except (PackageError, OSError) as error:
         print(f"make {kind}: {error}", file=sys.stderr)
         return 1

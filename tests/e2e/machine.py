@@ -28,7 +28,7 @@ TOOLS = ("debootstrap", "systemd-nspawn", "nsenter")
 
 _SUITE, _MIRROR = "bookworm", "http://deb.debian.org/debian"
 _FIRST = "systemd,systemd-sysv,dbus,cron,procps,openssl,python3,ca-certificates"
-_SECOND = ("mariadb-server", "mariadb-backup")
+_SECOND = ("mariadb-server", "mariadb-backup", "zstd")
 _HOME = "usr/lib/dbcalm"
 _PROGRAMS = ("dbcalm", "dbcalm-cmd", "dbcalm-mariadb-cmd")
 _NEW_NETWORK = 0x40000000
@@ -162,7 +162,7 @@ class _ApiInside(Api):
 def make(folder: Path) -> Machine:
     """Return a machine that is not booted yet, with the code of the checkout and its units installed."""
     machine = Machine(folder)
-    subprocess.run(["cp", "--archive", "--reflink=auto", _base(), machine.root], check=True)
+    subprocess.run(["cp", "--archive", "--reflink=auto", base(), machine.root], check=True)
     home = machine.root / _HOME
     programs.install(home)
     for package in ("dev", "dev/sandbox_lib"):
@@ -211,20 +211,20 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     return value
 
 
-def _base() -> Path:
+def base() -> Path:
     """Return the folder with the system that machines are copied from, made if it is not there."""
     recipe = repr((_SUITE, _MIRROR, _FIRST, _SECOND))
-    base = CACHE / f"{_SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    if not base.exists():
+    made = CACHE / f"{_SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    if not made.exists():
         CACHE.mkdir(mode=0o700, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="making-", dir=CACHE))
         try:
             _make_base(folder / "root")
-            if not base.exists():  # Another run may have been quicker.
-                (folder / "root").rename(base)
+            if not made.exists():  # Another run may have been quicker.
+                (folder / "root").rename(made)
         finally:
             shutil.rmtree(folder)
-    return base
+    return made
 
 
 def _make_base(root: Path) -> None:
