@@ -130,6 +130,24 @@ def client_argv(client: Path, credentials: Path) -> list[str]:
     ]
 
 
+def administrator_argv(client: Path, socket: str) -> list[str]:
+    """Return the client's command for the database's root, who comes by this socket or by the client's own.
+
+    It reads none of the host's option files, and whatever the server asks for, no file of root's is sent to it.
+    """
+    return [
+        str(client),
+        "--no-defaults",  # Must come first.
+        "--protocol=socket",
+        "--user=root",
+        *([f"--socket={socket}"] if socket else []),
+        "--batch",
+        "--skip-column-names",
+        "--local-infile=0",
+        "--connect-timeout=5",
+    ]
+
+
 def facts_sql(engine: Engine, base: Binlog | None) -> str:
     """Return the statements that ask a server who and where it is, one a line; ``#`` rows head what follows them."""
     names = ", ".join(f"'{name}'" for name in _VARIABLES)

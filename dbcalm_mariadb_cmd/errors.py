@@ -7,7 +7,8 @@ JobFailed   while a job ran; becomes the journal's end of the job
 
 class Refused(Exception):
     """A command that cannot be started. ``code`` is HTTP-like, the message one sentence a person can act on. A
-    ``job_id`` in the data, None where nobody can name it, says that something is in the way that will end."""
+    ``job_id`` in the data, None where nobody can name it, says that something is in the way that will end; ``cause``,
+    one word, what is wrong with the account of the backup tool."""
 
     def __init__(self, code: int, status: str, **data: object) -> None:
         super().__init__(status)

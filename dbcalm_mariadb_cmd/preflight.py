@@ -1,7 +1,10 @@
 """What is checked before a job is accepted, so that it fails in the first second and not after the copy."""
 
 import os
+import pwd
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +92,40 @@ def require_space(folder: Path, needed: int, what: str, advice: Callable[[], str
             f"disk full: {what} needs about {megabytes(needed + RESERVE)} in {folder}, {megabytes(free)} are free"
             + advice(),
         )
+
+
+def unusable_folders(settings: Settings) -> list[str]:
+    """Return a sentence for each folder of jobs that this user cannot write in."""
+    return [
+        f"{name}: user {_user()} cannot write in {folder}; it must be a folder of that user, and its unit must allow it"
+        for name, folder in _folders(settings).items()
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    ]
+
+
+def exposed_folders(settings: Settings) -> list[str]:
+    """Return a sentence for each folder of jobs that is somebody else's, or that everybody may enter."""
+    found = []
+    for name, folder in _folders(settings).items():
+        with suppress(OSError):
+            status = folder.stat()
+            if status.st_uid != os.geteuid():
+                found.append(f"{name}: {folder} must be owned by {_user()}")
+            elif stat.S_IMODE(status.st_mode) & stat.S_IRWXO:
+                found.append(f"{name}: everybody can enter {folder}; change that with: chmod o= {folder}")
+    return found
+
+
+def _folders(settings: Settings) -> dict[str, Path]:
+    folders = {"backup_dir": settings.backup_dir, "job_dir": settings.job_dir}
+    if settings.restore_dir is not None:  # It is made where it is missing.
+        made = settings.restore_dir.exists()
+        folders["restore_dir"] = settings.restore_dir if made else settings.restore_dir.parent
+    return folders
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def free_bytes(folder: Path) -> int:

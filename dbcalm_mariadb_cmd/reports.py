@@ -85,28 +85,32 @@ class Reports:
         """Report on all that a backup and a restore begin with."""
         control = self._control
         control.history.catch_up()
-        database, needed = self._database()
+        database, cause, needed = self._database()
         newest = max(manifests(self._settings.backup_dir), key=lambda made: made.seq, default=None)
         return _ok(
             database=database,
+            cause=cause,
+            folders=preflight.unusable_folders(self._settings) or preflight.exposed_folders(self._settings),
             space={"free_bytes": preflight.free_bytes(self._settings.backup_dir), "needed_bytes": needed},
             chain=self._chain(newest),
             trash={"count": len(control.trash.entries()), "bytes": control.trash.size()},
             clock=control.history.clock.doubt(control.journal.now()),
         )
 
-    def _database(self) -> tuple[dict[str, object], int | None]:
-        """Return how the database stands, and the space below which a full backup is refused. It is not asked while a
-        job works with it, which has its backup lock or wants it stopped."""
+    def _database(self) -> tuple[dict[str, object], object, int | None]:
+        """Return how the database stands, the word for what is wrong with the account if it is that, and the space
+        below which a full backup is refused. The database is not asked while a job works with it, which has its backup
+        lock or wants it stopped."""
         running = self._control.history.open
         if running is not None and running["type"] in _WITH_DATABASE:
-            return {"ok": True, "message": f"job {running['job_id']} works with it ({running['type']})"}, None
+            message = f"job {running['job_id']} works with it ({running['type']})"
+            return {"ok": True, "message": message}, None, None
         try:
             ready = preflight.ready_for_backup(self._settings, None)
         except Refused as refused:
-            return {"ok": False, "message": str(refused)}, None
+            return {"ok": False, "message": str(refused)}, refused.data.get("cause"), None
         message = f"{ready.tool} {ready.tool_version}, server {ready.server.origin.version}"
-        return {"ok": True, "message": message}, ready.server.data_bytes + preflight.RESERVE
+        return {"ok": True, "message": message}, None, ready.server.data_bytes + preflight.RESERVE
 
     def _chain(self, newest: Manifest | None) -> dict[str, object]:
         if newest is None:

@@ -6,7 +6,6 @@ never opens the catalogue, never sees the API's keys, and never takes a path, an
 """
 
 import os
-import pwd
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from dbcalm_mariadb_cmd import runner
 from dbcalm_mariadb_cmd.adapter.frozen import load_all
 from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, ConfigError, load
 from dbcalm_mariadb_cmd.handlers import Desk
+from dbcalm_mariadb_cmd.preflight import unusable_folders
 from dbcalm_mariadb_cmd.settings import Settings
 
 
@@ -41,15 +41,5 @@ def main() -> int:
 
 def _require_folders(settings: Settings, config: Path) -> None:
     """Raise ConfigError unless this user can write where jobs are done."""
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    folders = {"backup_dir": settings.backup_dir, "job_dir": settings.job_dir}
-    if settings.restore_dir is not None:  # It is made where it is missing.
-        made = settings.restore_dir.exists()
-        folders["restore_dir"] = settings.restore_dir if made else settings.restore_dir.parent
-    mistakes = [
-        f"{name}: user {user} cannot write in {folder}; it must be a folder of that user, and its unit must allow it"
-        for name, folder in folders.items()
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
-    ]
-    if mistakes:
+    if mistakes := unusable_folders(settings):
         raise ConfigError(config, mistakes)

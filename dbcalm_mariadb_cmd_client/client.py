@@ -90,10 +90,12 @@ class MariadbCmdClient:
         return self._call(JobLog(job_id, offset))
 
     def check(self) -> Answer:
-        """Check all that a backup and a restore need. 200 with ``database`` (``ok``, ``message``), ``space``
-        (``free_bytes``, ``needed_bytes``; the latter None where it cannot be told), ``chain`` (``ids`` of what a
-        restore of the newest backup would use, the full one first, and ``problem``, None if it is intact), ``trash``
-        (``count``, ``bytes``) and ``clock``, which says why nothing is cleaned up, or is None."""
+        """Check all that a backup and a restore need. 200 with ``database`` (``ok``, ``message``), ``cause`` (where the
+        account of the backup tool is what is wrong: credentials, login or grants; else None), ``folders`` (a sentence
+        for each that is not as it must be), ``space`` (``free_bytes``, ``needed_bytes``; the latter None where it
+        cannot be told), ``chain`` (``ids`` of what a restore of the newest backup would use, the full one first, and
+        ``problem``, None if it is intact), ``trash`` (``count``, ``bytes``) and ``clock``, which says why nothing is
+        cleaned up, or is None."""
         return self._call(Check())
 
     def _call(self, command: Command) -> Answer:

@@ -39,7 +39,7 @@ def check() -> None:
     else:
         for warning in config.warnings(settings):
             print(f"warning: {warning}")
-        problems = list(_problems(settings, tls_context))
+        problems = list(problems_of_files(settings, tls_context))
     for problem in problems:
         print(f"problem: {problem}")
     if problems:
@@ -48,7 +48,7 @@ def check() -> None:
     print("all is well")
 
 
-def _problems(settings: Settings, tls_context: Callable[[Path, Path], object]) -> Iterator[str]:
+def problems_of_files(settings: Settings, tls_context: Callable[[Path, Path], object]) -> Iterator[str]:
     """Give what would keep the server from starting."""
     needs: tuple[Callable[[], object], ...] = (
         lambda: config.signing_key(settings),

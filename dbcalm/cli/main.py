@@ -19,6 +19,7 @@ from dbcalm.errors import Busy, DBCalmError
 _TRY_LATER = 75  # EX_TEMPFAIL, as in sysexits.h
 
 COMMANDS = {
+    "setup": ("setup.command", "setup", "Check this host, and set up what a first backup needs."),
     "backup": ("backup", "app", "Make a backup."),
     "backups": ("backups", "app", "The backups that there are."),
     "restore": ("restores", "restore", "Restore a backup with all that it builds on."),

@@ -26,7 +26,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
 
     Exit status 0: all is well, 1: something needs attention."""
     loaded = settings()
-    report = services(loaded).status.report(lambda: _api_answers(loaded))
+    report = services(loaded).status.report(lambda: api_answers(loaded))
     if as_json:
         print(json.dumps(views.report(report)))
     else:
@@ -35,7 +35,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         raise typer.Exit(1)
 
 
-def _api_answers(loaded: Settings) -> bool:
+def api_answers(loaded: Settings) -> bool:
+    """Tell whether anything listens where the API should."""
     address = _ANYWHERE.get(loaded.api_host, loaded.api_host), loaded.api_port
     try:
         socket.create_connection(address, timeout=_CONNECT_SECONDS).close()

@@ -25,7 +25,7 @@ def add(username: Username = None, password_stdin: PasswordStdin = False) -> Non
     passwords.load()
     users = Users(catalogue().users)
     name = users.require_free(_asked(username, password_stdin))
-    users.add(caller().name, name, _password(password_stdin))
+    users.add(caller().name, name, ask_password(password_stdin))
     say(f"user {name} was added")
 
 
@@ -47,7 +47,7 @@ def update_password(username: Username = None, password_stdin: PasswordStdin = F
     passwords.load()
     users = Users(catalogue().users)
     name = users.require(_asked(username, password_stdin)).username
-    users.update_password(caller().name, name, _password(password_stdin))
+    users.update_password(caller().name, name, ask_password(password_stdin))
     say(f"user {name} has a new password")
 
 
@@ -74,7 +74,7 @@ def _asked(username: str | None, password_stdin: bool) -> str:
     return str(typer.prompt("User name", err=True))
 
 
-def _password(from_stdin: bool) -> str:
+def ask_password(from_stdin: bool) -> str:
     """Return the password from the first line of standard input, or else as it is typed in, hidden and twice."""
     if from_stdin:
         try:

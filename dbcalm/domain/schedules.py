@@ -131,13 +131,22 @@ class Schedules:
     def create(self, caller: Caller, plan: Plan) -> State:
         """Return a new schedule; raise InvalidField, RuleBroken, Conflict if there are too many, or Unavailable if the
         root service does not take it: then nothing is saved."""
-        with audited(caller.name, f"add {plan.frequency} {plan.backup_type} schedule"):
-            _check(plan)
+        return self.create_all(caller, [plan])[0]
+
+    def create_all(self, caller: Caller, plans: Sequence[Plan]) -> Sequence[State]:
+        """Return new schedules, saved all or none; raise what ``create`` raises."""
+        what = ", ".join(f"{plan.frequency} {plan.backup_type} schedule" for plan in plans)
+        with audited(caller.name, f"add {what}"):
+            for plan in plans:
+                _check(plan)
             now = self._now()
             with self._saving() as save:
-                made = save.draft.add(Schedule(id=0, created_at=now, updated_at=now, **vars(plan)))
-                save.changed = made.id
-        return self.state(made)
+                made = [
+                    save.draft.add(Schedule(id=0, created_at=now, updated_at=now, **vars(plan)))
+                    for plan in plans
+                ]
+                save.changed = made[-1].id
+        return self.states(made)
 
     def update(self, caller: Caller, id: int, plan: Plan) -> State:
         """Replace all that a schedule says; raise NotFound, and what ``create`` raises."""

@@ -85,7 +85,7 @@ class Status:
             *self._of_backups(newest, bool(schedules)),
             *map(_of_damaged, self._set_aside()),
             *map(_of_overdue, overdue),
-            *_of_space(engine),
+            *of_space(engine),
             *cron_problem,
             *self._of_cleanup(),
             *_of_clock(engine),
@@ -204,7 +204,8 @@ def _of_overdue(one: Overdue) -> str:
     return f"schedule {one.schedule.id} ({describe(one.schedule)}) is overdue since {times.short(one.since)}: {why}"
 
 
-def _of_space(engine: Mapping[str, Any] | None) -> Iterator[str]:
+def of_space(engine: Mapping[str, Any] | None) -> Iterator[str]:
+    """Tell whether the next full backup has too little space."""
     space = engine["space"] if engine else None
     if space and space["needed_bytes"] is not None and space["free_bytes"] < space["needed_bytes"]:
         yield (

@@ -51,9 +51,10 @@ def require_credentials(path: Path) -> None:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise Refused(503, f"{NO_CREDENTIALS}: {path}: {error.strerror}") from error
+        cause = "credentials" if isinstance(error, FileNotFoundError) else None
+        raise Refused(503, f"{NO_CREDENTIALS}: {path}: {error.strerror}", cause=cause) from error
     if f"[{CREDENTIALS_SECTION}]" not in (line.strip() for line in lines):
-        raise Refused(503, f"{NO_CREDENTIALS}: {path}")
+        raise Refused(503, f"{NO_CREDENTIALS}: {path}", cause="credentials")
 
 
 def read_facts(engine: Engine, client: Path, credentials: Path, base: Binlog | None) -> ServerFacts:
@@ -63,7 +64,7 @@ def read_facts(engine: Engine, client: Path, credentials: Path, base: Binlog | N
     if _CANNOT_CONNECT.search(asked.stderr):
         raise Refused(503, NOT_RUNNING)
     if refused := _NO_LOGIN.search(asked.stderr):
-        raise Refused(503, f"the database refuses the user of {credentials}: {refused[0]}")
+        raise Refused(503, f"the database refuses the user of {credentials}: {refused[0]}", cause="login")
     account, *rows = [line.split("\t") for line in asked.stdout.splitlines()] or [[""]]
     if account[0] != "#account":
         raise Refused(503, f"the database client failed: {' '.join(asked.stderr.split())[:300]}")
@@ -121,7 +122,7 @@ def _require_grants(engine: Engine, account: str, stderr: str) -> None:
     statements = [f"GRANT SELECT ON performance_schema.{table} TO `{user}`@`{host}`;" for table in tables]
     if missing or not tables:
         statements.insert(0, f"GRANT {', '.join(missing or engine.grants)} ON *.* TO `{user}`@`{host}`;")
-    raise Refused(503, f"the backup user lacks a grant; type: {' '.join(statements)}")
+    raise Refused(503, f"the backup user lacks a grant; type: {' '.join(statements)}", cause="grants")
 
 
 def _facts(

@@ -9,11 +9,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbcalm_mariadb_cmd import account
 from dev.sandbox_lib import certificates, programs
 from dev.sandbox_lib.accounts import Account, Accounts
-
-BACKUP_USER = "dbcalm_backup"
-GRANTS = "RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR"
 
 
 @dataclass(frozen=True)
@@ -141,17 +139,14 @@ def make_keys(layout: Layout, who: Accounts) -> None:
 
 def write_credentials(layout: Layout, who: Accounts, database_socket: Path | None) -> None:
     """Write the backup tool's account with a new password."""
-    lines = ["[client-dbcalm]", f"user={BACKUP_USER}", f"password={secrets.token_hex(16)}", "host=localhost"]
-    if database_socket:
-        lines.append(f"socket={database_socket}")
-    write_new(layout.credentials, "\n".join(lines) + "\n", who.root, who.database, 0o640)
+    made = account.new(str(database_socket or ""))
+    write_new(layout.credentials, account.option_file(made), who.root, who.database, 0o640)
 
 
 def account_sql(layout: Layout) -> str:
     """Return the statements that make the backup tool's account, with the password of the credentials file."""
     password = layout.credentials.read_text().partition("password=")[2].splitlines()[0]
-    user = f"'{BACKUP_USER}'@'localhost'"
-    return f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{password}';\nGRANT {GRANTS} ON *.* TO {user};\n"
+    return account.statements(account.Account(account.BACKUP_USER, password))
 
 
 def write_configuration(layout: Layout, who: Accounts, port: int) -> None:

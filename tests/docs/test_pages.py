@@ -60,7 +60,10 @@ def cli_commands(group: Any, words: tuple[str, ...] = ("dbcalm",)) -> Iterator[t
             yield from cli_commands(command, (*words, name))
         else:
             options = [
-                option for parameter in command.params for option in parameter.opts if option.startswith("--")
+                option
+                for parameter in command.params
+                for option in (*parameter.opts, *parameter.secondary_opts)
+                if option.startswith("--")
             ]
             yield " ".join((*words, name)), options
 

@@ -218,6 +218,8 @@ class FakeMysqlService:
         self._reach(("check", ()))
         data: dict[str, object] = {
             "database": self.database,
+            "cause": None,
+            "folders": [],
             "space": {"free_bytes": self.free, "needed_bytes": 10**9},
             "chain": {"ids": sorted(self.on_disk), "problem": self.chain_problem},
             "trash": {"count": len(self.trash), "bytes": 1000 * len(self.trash)},

@@ -157,7 +157,9 @@ class TestCheck:
         for name, value in client.items():
             setattr(player, name, value)
         answer = Reports(player.settings(), shelf.control).check()
-        assert set(answer) == {"code", "status", "database", "space", "chain", "trash", "clock"}
+        assert set(answer) == {
+            "code", "status", "database", "cause", "folders", "space", "chain", "trash", "clock",
+        }  # fmt: skip
         return answer
 
     def test_of_a_host_on_which_all_is_well(self, shelf: Shelf) -> None:
