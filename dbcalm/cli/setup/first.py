@@ -73,7 +73,7 @@ def add_user(system: Services, wishes: Wishes, questions: Questions, findings: F
     if wishes.user is None and there:
         findings.ok("user", f"already there: {', '.join(there)}")
         return
-    name = questions.text("Name of the first user of the API, empty for none", "--user", wishes.user, "")
+    name = questions.word("Name of the first user of the API, empty for none", "--user", wishes.user, "", str)
     if not name:
         findings.note("user", "nobody may use the API yet; add somebody with: dbcalm users add")
         return
@@ -100,11 +100,18 @@ def add_schedules(system: Services, wishes: Wishes, questions: Questions, findin
 
 
 def _wanted(wishes: Wishes, questions: Questions) -> list[Plan]:
-    words = tuple(map(str, Scheme))
-    scheme = Scheme(questions.choice("Schedule", "--schedule", wishes.schedule, words))
+    words = ", ".join(Scheme)
+    scheme = questions.word(f"Schedules: {words}", "--schedule", wishes.schedule, Scheme.WEEKLY, _scheme)
     if scheme is Scheme.NONE:
         return []
-    return plans(scheme, *clock(questions.text("At what time", "--at", wishes.at, DEFAULT_TIME)))
+    return plans(scheme, *questions.word("At what time", "--at", wishes.at, DEFAULT_TIME, clock))
+
+
+def _scheme(text: str) -> Scheme:
+    try:
+        return Scheme(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"must be one of {', '.join(Scheme)}") from error
 
 
 def make_backup(system: Services, wishes: Wishes, questions: Questions, findings: Findings) -> None:

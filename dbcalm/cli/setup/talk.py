@@ -2,16 +2,18 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar, cast
 
-import click
 import typer
 
 from dbcalm.cli.output import printable
 from dbcalm.errors import DBCalmError
+
+T = TypeVar("T")
 
 
 class Mark(StrEnum):
@@ -78,21 +80,19 @@ class Questions:
             return given
         return not self._may_ask(option) or typer.confirm(question, default=True, err=True)
 
-    def choice(self, question: str, option: str, given: str | None, words: tuple[str, ...]) -> str:
-        """Return what the option says, or else the word that a person chooses; the first one is the default."""
+    def word(
+        self, question: str, option: str, given: str | None, default: str, read: Callable[[str], T]
+    ) -> T:
+        """Return what ``read`` makes of what the option says, or else of what a person types: whoever types what it
+        raises BadParameter for is asked again."""
         if given is not None:
-            return given
+            return read(given)
         if not self._may_ask(option):
-            return words[0]
-        return str(typer.prompt(question, default=words[0], type=click.Choice(words), err=True))
-
-    def text(self, question: str, option: str, given: str | None, default: str) -> str:
-        """Return what the option says, or else what a person types."""
-        if given is not None:
-            return given
-        if not self._may_ask(option):
-            return default
-        return str(typer.prompt(question, default=default, show_default=bool(default), err=True))
+            return read(default)
+        return cast(
+            "T",
+            typer.prompt(question, default=default, show_default=bool(default), value_proc=read, err=True),
+        )
 
     def _may_ask(self, option: str) -> bool:
         if self.yes:

@@ -77,8 +77,7 @@ def test_where_nobody_can_be_asked_it_is_wrong_usage(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("sys.stdin", empty)
         for ask in (
             lambda one: one.sure("?", "--backup", None),
-            lambda one: one.text("?", "--backup", None, ""),
-            lambda one: one.choice("?", "--backup", None, ("a",)),
+            lambda one: one.word("?", "--backup", None, "", str),
         ):
             with pytest.raises(typer.BadParameter, match="or --backup must be given"):
                 ask(Questions(yes=False))
@@ -87,9 +86,8 @@ def test_where_nobody_can_be_asked_it_is_wrong_usage(monkeypatch: pytest.MonkeyP
 def test_with_yes_the_default_is_taken_and_what_is_given_wins() -> None:
     assert NOBODY.sure("?", "--x", None) is True
     assert NOBODY.sure("?", "--x", False) is False
-    assert NOBODY.choice("?", "--x", None, ("a", "b")) == "a"
-    assert NOBODY.choice("?", "--x", "b", ("a", "b")) == "b"
-    assert NOBODY.text("?", "--x", None, "c") == "c"
+    assert NOBODY.word("?", "--at", None, "02:30", clock) == (2, 30)
+    assert NOBODY.word("?", "--at", "04:05", "02:30", clock) == (4, 5)
 
 
 def test_first_schedules_are_added_all_and_once(
