@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
+from errno import EACCES
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import birth_time
@@ -52,7 +53,8 @@ def require_credentials(path: Path) -> None:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         cause = "credentials" if isinstance(error, FileNotFoundError) else None
-        raise Refused(503, f"{NO_CREDENTIALS}: {path}: {error.strerror}", cause=cause) from error
+        what = f"; let mysql read it: chgrp mysql {path} && chmod 640 {path}" if error.errno == EACCES else ""
+        raise Refused(503, f"{NO_CREDENTIALS}: {path}: {error.strerror}{what}", cause=cause) from error
     if f"[{CREDENTIALS_SECTION}]" not in (line.strip() for line in lines):
         raise Refused(503, f"{NO_CREDENTIALS}: {path}", cause="credentials")
 

@@ -347,6 +347,12 @@ class TestWhatIsWrong:
         assert "Can't connect" in wrong(host.whole())
         assert not host.credentials.exists()
 
+    def test_an_option_file_that_mysql_cannot_read(self, host: Host) -> None:
+        host.write_credentials("any")
+        host.credentials.chmod(0o600)
+        told = wrong(host.run("--yes"))
+        assert f"let mysql read it: chgrp mysql {host.credentials} && chmod 640 {host.credentials}" in told
+
     def test_a_client_that_is_missing(self, host: Host) -> None:
         config = host.sandbox.layout.config
         original = config.read_text()

@@ -182,6 +182,34 @@ class TestCheck:
         assert answer["space"]["needed_bytes"] is None  # type: ignore[index]
 
     @pytest.mark.parametrize(
+        ("cause", "client"),
+        [
+            ("login", {"errors": "ERROR 1045 (28000): Access denied for user 'b'@'localhost'"}),
+            ("grants", {"errors": "ERROR 1227 (42000): you need (at least one of) the RELOAD privilege(s)"}),
+            (None, {"account": "", "errors": CANNOT_CONNECT}),
+            (None, {}),
+        ],
+    )
+    def test_says_in_a_word_what_is_wrong_with_the_account(
+        self, shelf: Shelf, cause: str | None, client: dict[str, str]
+    ) -> None:
+        answer = self.check(shelf, **client)
+        assert (answer["cause"], answer["database"]["ok"]) == (cause, not client)  # type: ignore[index]
+
+    def test_says_that_the_option_file_is_missing(self, shelf: Shelf) -> None:
+        Client(shelf.lab).settings().backup_credentials_file.unlink()
+        answer = self.check(shelf)
+        assert (answer["cause"], answer["database"]["ok"]) == ("credentials", False)  # type: ignore[index]
+
+    def test_of_folders_that_are_not_as_they_must_be(self, shelf: Shelf) -> None:
+        backups = shelf.lab.backups
+        for mode, told in ((0o700, []), (0o750, []), (0o705, [f"change that with: chmod o= {backups}"])):
+            backups.chmod(mode)
+            found = self.check(shelf)["folders"]
+            assert isinstance(found, list)
+            assert [sentence.partition("; ")[2] for sentence in found if "backup_dir" in sentence] == told
+
+    @pytest.mark.parametrize(
         ("type", "asked"), [("backup", False), ("restore", False), ("cleanup_backups", True)]
     )
     def test_asks_no_database_that_a_job_works_with(self, shelf: Shelf, type: str, asked: bool) -> None:
