@@ -316,7 +316,8 @@ class TestTheAccount:
 
     def test_is_not_made_by_a_client_that_mysql_can_change(self, host: Host) -> None:
         planted = host.sandbox.database.home / "client"
-        planted.write_text("#!/bin/sh\ntouch /root/owned\n")
+        owned = host.sandbox.root / "owned"
+        planted.write_text(f"#!/bin/sh\ntouch {owned}\n")
         planted.chmod(0o755)
         config = host.sandbox.layout.config
         original = config.read_text()
@@ -326,7 +327,7 @@ class TestTheAccount:
         finally:
             config.write_text(original)
             planted.unlink()
-        assert not Path("/root/owned").exists()
+        assert not owned.exists()
         assert not host.credentials.exists()
 
 
