@@ -17,6 +17,7 @@ SKIPPED = {
     "dnf install ./dbcalm-*.rpm": "installs the package on the host",
     "apt remove dbcalm": "removes it from the host",
     "curl --cacert /etc/dbcalm/ssl/ca.pem https://localhost:8335/health": "asks an installation on the host",
+    "/usr/lib/dbcalm/backup-user | mariadb": "changes the host's database",
     "git clone https://example.org/dbcalm.git && cd dbcalm": "fetches from elsewhere",
     "(umask 077; openssl rand -hex 32 > /etc/dbcalm/jwt.key)": "writes into the host's /etc",
 }

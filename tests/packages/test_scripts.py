@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from dbcalm.repository.migrations import MIGRATIONS
+from dbcalm_mariadb_cmd.account import BACKUP_USER
+from dbcalm_mariadb_cmd.builder import ENGINES
 from dev.package_lib import deb as debian
 from dev.package_lib.release import CHECKOUT
-from dev.sandbox_lib.installation import BACKUP_USER, GRANTS
 from tests.e2e.machine import base
 from tests.packages.conftest import said
 
@@ -142,6 +143,7 @@ def test_every_script_is_clean(tmp_path: Path, rpm: Path) -> None:
 
 def test_an_installation_is_whole(system: Debian, deb: Path) -> None:
     told = system.install(deb)
+    assert "  dbcalm setup " in told
     assert "/usr/lib/dbcalm/backup-user | mariadb" in told
     assert system.rights(*SECRETS, *FOLDERS) == SECRETS | FOLDERS
     secrets = system.secrets()
@@ -257,7 +259,7 @@ def test_the_backup_user_has_the_grants_and_the_password(installed: Debian) -> N
     assert statements.splitlines() == [
         f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{password}';",
         f"ALTER USER {user} IDENTIFIED BY '{password}';",
-        f"GRANT {GRANTS} ON *.* TO {user};",
+        f"GRANT {', '.join(ENGINES['mariadb'].grants)} ON *.* TO {user};",
     ]
 
 
