@@ -1,5 +1,5 @@
 """What the root service can be asked for: to replace the cron file by a set of schedules, or to look whether it is
-that set's already."""
+that set's already; to stop, start, or look at the database's unit."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -115,6 +115,18 @@ class _OfSchedules(Command):
             return cls(tuple(CronSchedule(**item) for item in listed))
         except TypeError as error:
             raise InvalidCommand("a schedule has an unknown or missing field") from error
+
+
+class StopDatabase(Command):
+    """Stop the database's unit. Which one that is stands in root's own configuration."""
+
+
+class StartDatabase(Command):
+    """Start it."""
+
+
+class QueryDatabase(Command):
+    """Say how it is. It changes nothing."""
 
 
 class UpdateCronSchedules(_OfSchedules):

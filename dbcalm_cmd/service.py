@@ -1,24 +1,35 @@
 """dbcalm-cmd, the service that runs as root.
 
-It takes two commands over a Unix socket from user ``dbcalm`` or root: to replace the cron file by a set of schedules,
-and to say whether it is that set's. Schedules arrive as bounded integers and closed words. It never takes text or a
-path from a caller, never deletes, never runs a program, and loads nothing but the standard library and this package.
+It takes commands over a Unix socket from user ``dbcalm`` or root: to replace the cron file by a set of schedules and to
+say whether it is that set's; to stop, start and look at the database's one unit. Schedules arrive as bounded integers
+and closed words, the others have no arguments. It never takes text or a path from a caller, never deletes, runs no
+program but systemctl, and loads nothing but the standard library and this package.
 """
 
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from dbcalm_cmd.adapter import count_schedules, is_installed, render, replace_file
-from dbcalm_cmd.command import CheckCronSchedules, CronSchedule, UpdateCronSchedules
+from dbcalm_cmd.command import (
+    CheckCronSchedules,
+    CronSchedule,
+    QueryDatabase,
+    StartDatabase,
+    StopDatabase,
+    UpdateCronSchedules,
+)
 from dbcalm_cmd.process import Answer, Handlers, Server, allowed_uids, listening_socket, log
 from dbcalm_cmd.settings import Settings, SettingsError, default_path, load
+from dbcalm_cmd.unit import DatabaseUnit, UnitError
 
 
 def handlers(settings: Settings) -> Handlers:
     """Return the whitelist: what can be asked, and who answers."""
     path, one_at_a_time = Path(settings.cron_file), threading.Lock()
+    unit, one_verb_at_a_time = DatabaseUnit(settings.systemctl, settings.database_unit), threading.Lock()
 
     def text_of(schedules: tuple[CronSchedule, ...]) -> str:
         return render(schedules, settings.dbcalm_user, settings.program, settings.config)
@@ -39,7 +50,23 @@ def handlers(settings: Settings) -> Handlers:
         installed, present = is_installed(path, text_of(command.schedules)), count_schedules(path)
         return {"code": 200, "status": "ok", "installed": installed, "present": present}
 
-    return {UpdateCronSchedules: update_cron_schedules, CheckCronSchedules: check_cron_schedules}
+    def database(do: Callable[[], object] | None, log_as: str = "") -> Answer:
+        try:
+            with one_verb_at_a_time:
+                if do is not None:
+                    do()
+                    log("info", f"{settings.database_unit} is {log_as}, as was asked")
+                return {"code": 200, "status": "ok", **unit.state()}
+        except UnitError as error:
+            return {"code": 503, "status": str(error)}
+
+    return {
+        UpdateCronSchedules: update_cron_schedules,
+        CheckCronSchedules: check_cron_schedules,
+        StopDatabase: lambda _command: database(unit.stop, "being stopped"),
+        StartDatabase: lambda _command: database(unit.start, "being started"),
+        QueryDatabase: lambda _command: database(None),
+    }
 
 
 def main() -> int:

@@ -21,6 +21,8 @@ FORMS = {
     "dbcalm_user": (r"[a-z_][a-z0-9_-]{0,31}", "the name of a user"),
     "program": (f"{_PATH}(?: {_PATH})?", f"{_A_PATH}, or two of them with a space between"),
     "config": (f"(?:{_PATH})?", f"{_A_PATH}, or empty"),
+    "systemctl": (_PATH, _A_PATH),
+    "database_unit": (r"(?:[A-Za-z0-9:_.@-]{1,240}\.service)?", "the name of a .service unit, or empty"),
 }
 """What each key looks like, and how that is said."""
 
@@ -31,13 +33,16 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the root service listens and what it writes. ``program`` and ``config`` appear in the cron lines."""
+    """Where the root service listens, what it writes, and the one unit that it stops and starts (none if empty).
+    ``program`` and ``config`` appear in the cron lines."""
 
     socket: str = "/var/run/dbcalm/cmd.sock"
     cron_file: str = "/etc/cron.d/dbcalm"
     dbcalm_user: str = "dbcalm"
     program: str = "/usr/bin/dbcalm"
     config: str = ""
+    systemctl: str = "/usr/bin/systemctl"
+    database_unit: str = "mariadb.service"
 
 
 def default_path(environment: Mapping[str, str]) -> Path:

@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from dbcalm_cmd.command import CheckCronSchedules, CronSchedule, UpdateCronSchedules
+from dbcalm_cmd.command import (
+    CheckCronSchedules,
+    CronSchedule,
+    QueryDatabase,
+    StartDatabase,
+    StopDatabase,
+    UpdateCronSchedules,
+)
 from dbcalm_cmd_client.transport import Answer, call
 
 
@@ -23,3 +30,16 @@ class CmdClient:
         """Ask whether the cron file is as these schedules make it. 200, with ``installed``, and with ``present``, the
         number of schedules that it has; nothing is changed."""
         return call(self._path, CheckCronSchedules(tuple(schedules)), self._timeout)
+
+    def stop_database(self) -> Answer:
+        """Have the database's unit stopped; that it is is told by ``query_database``. As that."""
+        return call(self._path, StopDatabase(), self._timeout)
+
+    def start_database(self) -> Answer:
+        """Have it started. As ``query_database``."""
+        return call(self._path, StartDatabase(), self._timeout)
+
+    def query_database(self) -> Answer:
+        """Ask how it is. 200 with ``unit``, ``state`` (running, stopped, failed, or pending while it changes) and
+        ``detail``; 503 if there is none or systemd does not tell."""
+        return call(self._path, QueryDatabase(), self._timeout)

@@ -148,6 +148,14 @@ def administrator_argv(client: Path, socket: str) -> list[str]:
     ]
 
 
+def pulse_sql() -> str:
+    """Return the statements that ask a server how it is, which every account may use."""
+    return (
+        "SHOW GLOBAL VARIABLES WHERE Variable_name = 'datadir';\n"
+        "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', 'Innodb_lsn_current', 'Innodb_redo_log_current_lsn');\n"
+    )
+
+
 def facts_sql(engine: Engine, base: Binlog | None) -> str:
     """Return the statements that ask a server who and where it is, one a line; ``#`` rows head what follows them."""
     names = ", ".join(f"'{name}'" for name in _VARIABLES)

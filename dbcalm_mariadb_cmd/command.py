@@ -21,6 +21,11 @@ LONGEST_REASON = 200
 MOST_CLEANED = 5000
 """Backups that one clean-up may delete: they fit into a frame."""
 
+DATABASE_STATES = ("pending", "stopped", "running", "failed")
+"""What a job can be told of the database's unit. Only "failed" comes with a problem, a sentence for people."""
+
+_REPLACED_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,126}")
+_WANT = re.compile(r"[0-9a-f]{16}")
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
@@ -40,6 +45,17 @@ def require_id(value: object, name: str) -> None:
         )
 
 
+def valid_replaced_id(value: object) -> bool:
+    """Tell whether this may be the id of what a restore replaced."""
+    return isinstance(value, str) and _REPLACED_ID.fullmatch(value) is not None
+
+
+def require_replaced_id(value: object) -> None:
+    """Raise InvalidCommand unless the value may name what a restore replaced."""
+    if not valid_replaced_id(value):
+        raise InvalidCommand("id must be one that the list of what was replaced shows", "id")
+
+
 def valid_job_id(value: object) -> bool:
     """Tell whether this may be a job's id."""
     return isinstance(value, str) and _JOB_ID.fullmatch(value) is not None
@@ -55,9 +71,14 @@ def _require_number(value: object, name: str, low: float, high: float) -> None:
         raise InvalidCommand(f"{name} must be a number from {low:g} to {high:g}")
 
 
-def _require_reason(value: object) -> None:
+def _require_sentence(value: object, name: str) -> None:
     if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_REASON or not value.isprintable():
-        raise InvalidCommand(f"reason must be 1 to {LONGEST_REASON} printable characters", "reason")
+        raise InvalidCommand(f"{name} must be 1 to {LONGEST_REASON} printable characters", name)
+
+
+def _require_want(value: object) -> None:
+    if not isinstance(value, str) or not _WANT.fullmatch(value):
+        raise InvalidCommand("want must be what database_wanted answered")
 
 
 def _require_time_or_none(value: object, name: str) -> None:
@@ -106,16 +127,64 @@ class IncrementalBackup(Command):
 
 @dataclass(frozen=True)
 class RestoreBackup(Command):
-    """Bring a backup and the chain below it back, into the data directory or into a folder of its own."""
+    """Bring a backup and the chain below it back, into the data directory or into a folder of its own. With
+    ``replace`` the data directory may be in use: what is in it is exchanged for the restored data, and kept."""
 
     job_id: str
     id: str
     target: str
+    replace: bool
 
     def __post_init__(self) -> None:
         _require_job_id(self.job_id)
         require_id(self.id, "id")
         require_word(self.target, "target", TARGETS)
+        if not isinstance(self.replace, bool):
+            raise InvalidCommand("replace must be true or false", "replace")
+        if self.replace and self.target != "database":
+            raise InvalidCommand(
+                "replace is for target database only: a folder is always a new one", "replace"
+            )
+
+
+@dataclass(frozen=True)
+class BringBack(Command):
+    """Exchange what is in the data directory for what an earlier restore replaced, and keep it in its turn."""
+
+    job_id: str
+    id: str
+
+    def __post_init__(self) -> None:
+        _require_job_id(self.job_id)
+        require_replaced_id(self.id)
+
+
+@dataclass(frozen=True)
+class ListReplaced(Command):
+    """List what restores have replaced and what is still kept, the newest first."""
+
+
+@dataclass(frozen=True)
+class DatabaseWanted(Command):
+    """Say whether the running job wants the database stopped or running: neither this service nor its jobs may do
+    that."""
+
+
+@dataclass(frozen=True)
+class ReportDatabase(Command):
+    """Tell the running job how far the database has come to what it wanted. ``want`` says what this answers."""
+
+    job_id: str
+    want: str
+    state: str
+    problem: str
+
+    def __post_init__(self) -> None:
+        _require_job_id(self.job_id)
+        _require_want(self.want)
+        require_word(self.state, "state", DATABASE_STATES)
+        if self.problem != "":
+            _require_sentence(self.problem, "problem")
 
 
 @dataclass(frozen=True)
@@ -150,7 +219,7 @@ class HoldBackup(Command):
 
     def __post_init__(self) -> None:
         require_id(self.id, "id")
-        _require_reason(self.reason)
+        _require_sentence(self.reason, "reason")
         _require_time_or_none(self.until, "until")
 
 

@@ -145,6 +145,8 @@ KEYS: dict[str, Key] = {
     "min_age": Key(0, _DURATION, "No backup younger than this is deleted, by nobody.", _duration),
     "trash_delay": Key("24h", _DURATION, "How long a deleted backup can be undeleted, before it is removed from disk.",
                        _duration),
+    "keep_replaced": Key("24h", _DURATION, "How long the data that a restore replaced is kept in data_dir, and can be "
+                         "brought back.", _duration),
     "max_chain_length": Key(0, _COUNT, "An incremental that would make a chain longer than so many backups, its full "
                             "one counted, becomes a full one.", _count(0)),
     "full_every": Key(0, _DURATION, "An incremental whose chain began so long ago, or longer, becomes a full backup.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer, log, utc_now
-from dbcalm_mariadb_cmd import runner
+from dbcalm_mariadb_cmd import replace, runner
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
 from dbcalm_mariadb_cmd.errors import Refused
@@ -74,8 +74,7 @@ class JobControl:
         give_up = time.monotonic() + _GRACE_SECONDS
         while True:
             with exclusive(self._job_dir) as lock:
-                if lock is not None:
-                    self._settle()
+                if lock is not None and self._settle(lock):
                     yield lock
                     return
             self.history.catch_up()
@@ -116,17 +115,21 @@ class JobControl:
         self.journal.append("accepted", job_id=job.job_id, **fields)
         self.history.catch_up()
         try:
-            process = subprocess.Popen(
-                [*_runner_command(), str(job.places.job(job.job_id)), str(lock)],
-                env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                pass_fds=(lock,),
-                start_new_session=True,
-            )
+            self._run(job, lock)
         except OSError:
-            self._settle()  # The job is in the journal, and must not stay open there.
+            self._settle(lock)  # The job is in the journal, and must not stay open there.
             raise
+
+    def _run(self, job: Job, lock: int) -> None:
+        """Start the process that does a job, or goes on with it; it holds the lock from then on."""
+        process = subprocess.Popen(
+            [*_runner_command(), str(job.places.job(job.job_id)), str(lock)],
+            env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
         threading.Thread(target=self._attend, args=(process, job.job_id), daemon=True).start()
 
     def _attend(self, process: subprocess.Popen[bytes], job_id: str) -> None:
@@ -152,7 +155,7 @@ class JobControl:
             lock = open_lock(self._job_dir)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                self._settle()
+                self._settle(lock)
             finally:
                 os.close(lock)
         except OSError as error:
@@ -160,15 +163,21 @@ class JobControl:
             return False
         return True
 
-    def _settle(self) -> None:
-        """Give a job that has no end, and whose lock we hold, its end."""
+    def _settle(self, lock: int) -> bool:
+        """Give a job that has no end, and whose lock we hold, its end, and return True; or let another process go on
+        with it, and return False."""
         self.history.catch_up()
         if self.history.open is None:
-            return
+            return True
         job_id = str(self.history.open["job_id"])
         self.trash.recover(self.history)
         try:
-            end = runner.settle(read_order(self._job_dir / "jobs" / job_id))
+            job = read_order(self._job_dir / "jobs" / job_id)
+            if replace.goes_on(job):
+                log("warning", f"job {job_id} was left in the middle; another process goes on with it")
+                self._run(job, lock)
+                return False
+            end = runner.settle(job)
         except (OSError, ValueError, KeyError, TypeError) as error:
             end = runner.End(
                 f"the job was interrupted, and its order cannot be read: {error}", "interrupted", None
@@ -176,6 +185,7 @@ class JobControl:
         log("warning", f"job {job_id} was left without an end: {end.error or 'its work was done'}")
         runner.journal_end(self.journal, job_id, end, None)
         self.history.catch_up()
+        return True
 
 
 def _runner_command() -> list[str]:

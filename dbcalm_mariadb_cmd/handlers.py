@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from dbcalm_cmd.process import Answer, Handlers, log, utc_now
+from dbcalm_mariadb_cmd import replaced
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.command import (
+    BringBack,
     Check,
     CleanupBackups,
+    DatabaseWanted,
     DeleteBackup,
     FullBackup,
     HoldBackup,
@@ -18,9 +21,11 @@ from dbcalm_mariadb_cmd.command import (
     JobLog,
     JobProgress,
     ListBackups,
+    ListReplaced,
     ListTrash,
     ReadEvents,
     ReleaseBackup,
+    ReportDatabase,
     RestoreBackup,
     UndeleteBackup,
 )
@@ -64,6 +69,7 @@ class Desk:
             FullBackup: _refusable(self.full_backup),
             IncrementalBackup: _refusable(self.incremental_backup),
             RestoreBackup: _refusable(self.restore_backup),
+            BringBack: _refusable(self.bring_back),
             DeleteBackup: _refusable(self.delete_backup),
             UndeleteBackup: _refusable(self._keeper.undelete),
             HoldBackup: _refusable(self._keeper.hold),
@@ -71,6 +77,9 @@ class Desk:
             CleanupBackups: _refusable(self.cleanup_backups),
             ReadEvents: _refusable(self.read_events),
             ListBackups: _refusable(self._reports.backups),
+            ListReplaced: _refusable(lambda _command: self._reports.replaced()),
+            DatabaseWanted: _refusable(lambda _command: self._reports.database_wanted()),
+            ReportDatabase: _refusable(self._reports.take_database),
             ListTrash: _refusable(lambda _command: self._reports.trash()),
             JobProgress: _refusable(self._reports.progress),
             JobLog: _refusable(self._reports.log),
@@ -88,6 +97,10 @@ class Desk:
     def restore_backup(self, command: RestoreBackup) -> Answer:
         """Start a restore of a backup and its chain."""
         return self._control.accept(command.job_id, lambda: self._planner.restore(command))
+
+    def bring_back(self, command: BringBack) -> Answer:
+        """Start to bring back what a restore replaced."""
+        return self._control.accept(command.job_id, lambda: self._planner.bring_back(command))
 
     def delete_backup(self, command: DeleteBackup) -> Answer:
         """Move a backup into the trash, from where it is removed later; with ``trash_delay`` 0 at once."""
@@ -133,6 +146,7 @@ class Desk:
         pause = _PURGE_SECONDS if self._settings.trash_delay else _PURGE_SECONDS_AT_ONCE
         while not self.stopping.is_set():
             self._keeper.purge()
+            replaced.purge(self._settings, self._control)
             self._look.wait(pause)
             self._look.clear()
 

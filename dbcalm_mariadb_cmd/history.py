@@ -15,8 +15,8 @@ _REMEMBERED = 1000
 
 
 class History:
-    """The open job, the newest backup, the last number given out, and the answers of the last thousand jobs; what is
-    told to be in the trash and to be held, and whether the clock is in doubt.
+    """The open job and what it wants of the database, the newest backup, the last number given out, and the answers of
+    the last thousand jobs; what is told to be in the trash and to be held, and whether the clock is in doubt.
 
     Backups and restores into the data directory share one sequence of numbers: what is newer is told by it alone,
     never by a clock.
@@ -25,6 +25,7 @@ class History:
     def __init__(self, journal: Journal, backup_dir: Path) -> None:
         self.journal = journal
         self.open: Event | None = None
+        self.wanted: Event | None = None
         self.restored_seq = 0
         self.clock = ClockWatch()
         self.trashed: dict[str, str] = {}
@@ -76,8 +77,11 @@ class History:
                 self.restored_seq = _integer(event, "seq")
         elif event["event"] == "ended":
             if self.open is not None and self.open["job_id"] == event.get("job_id"):
-                self.open = None
+                self.open = self.wanted = None
             self._note_backup(event)
+        elif event["event"] == "wants":
+            if self.open is not None and self.open["job_id"] == event.get("job_id"):
+                self.wanted = event
         else:
             self._note_keeping(event)
 

@@ -4,12 +4,11 @@ A hold is a small file beside the backup's manifest, so that it goes wherever th
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd.adapter.tree import sync_folder
-from dbcalm_mariadb_cmd.manifest import HOLD, HOLD_NEW
+from dbcalm_mariadb_cmd.adapter.tree import sync_folder, write_synced
+from dbcalm_mariadb_cmd.manifest import HOLD
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,6 @@ def store_hold(folder: Path, hold: Hold | None) -> None:
     """Store a hold, or remove the one that is there, whole or not at all, also across a power cut; raise OSError."""
     if hold is None:
         (folder / HOLD).unlink(missing_ok=True)
+        sync_folder(folder)
     else:
-        fresh = folder / HOLD_NEW
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(hold)))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(folder / HOLD)
-    sync_folder(folder)
+        write_synced(folder / HOLD, json.dumps(asdict(hold)))

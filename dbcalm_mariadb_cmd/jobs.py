@@ -19,6 +19,14 @@ from dbcalm_mariadb_cmd.manifest import Origin
 
 _KEPT_LOGS = 1000
 
+OURS_IN_DATA_DIR = "#sql-dbcalm-"
+"""Begins the names of our folders in the data directory. Any other folder would be a schema to the server: shown, and
+dumped or checked in vain. What begins with #sql it takes for a temporary table of its own and leaves out, and so does
+mariadb-backup (seen with MariaDB 10.11)."""
+
+REPLACED = f"{OURS_IN_DATA_DIR}replaced-"
+"""Begins the names of the folders with what a restore replaced."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -26,6 +34,7 @@ class Places:
 
     engine_name: str
     tool: str
+    client: str
     credentials: str
     backup_dir: str
     data_dir: str
@@ -84,12 +93,42 @@ class RestoreJob:
     chain: tuple[str, ...]
     target: str
     target_path: str
+    replaces: bool = False
+    was_running: bool = False
 
     @property
     def working(self) -> Path:
         """Where the chain is made whole: on the file system of its target, so that it only has to be renamed."""
         path = Path(self.target_path)
-        return path / ".dbcalm-restore" if self.target == "database" else path.with_name(f".{path.name}")
+        if self.target == "database":
+            return path / f"{OURS_IN_DATA_DIR}restore"
+        return path.with_name(f".{path.name}")
+
+    @property
+    def data(self) -> Path:
+        """Where the full backup is copied to, which becomes the data."""
+        return self.working / "data"
+
+
+@dataclass(frozen=True)
+class BringBackJob:
+    """Bring back what the restore of this id replaced; what is there now is kept under the other id."""
+
+    job_id: str
+    places: Places
+    restore_id: str
+    seq: int
+    brings_back: str
+    was_running: bool
+
+    @property
+    def data(self) -> Path:
+        """Where that lies."""
+        return Path(self.places.data_dir, REPLACED + self.brings_back)
+
+
+ReplacingJob = RestoreJob | BringBackJob
+"""A job that puts other data in the place of a server's. A RestoreJob is one if ``replaces``."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +144,7 @@ class CleanupJob:
     min_age_seconds: float
 
 
-Job = BackupJob | RestoreJob | CleanupJob
+Job = BackupJob | RestoreJob | BringBackJob | CleanupJob
 
 
 def write_order(job: Job) -> None:
@@ -128,6 +167,8 @@ def read_order(folder: Path) -> Job:
     kind, places = order.pop("kind"), Places(**order.pop("places"))
     if kind == "RestoreJob":
         return RestoreJob(places=places, **{**order, "chain": tuple(order["chain"])})
+    if kind == "BringBackJob":
+        return BringBackJob(places=places, **order)
     if kind == "CleanupJob":
         return CleanupJob(places=places, **{**order, "ids": tuple(order["ids"])})
     server = Origin(**{**order["server"], "ibdata": tuple(order["server"]["ibdata"])})

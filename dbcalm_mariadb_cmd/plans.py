@@ -8,13 +8,14 @@ from pathlib import Path
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import backup, preflight, restore
 from dbcalm_mariadb_cmd.clock import moment, span
-from dbcalm_mariadb_cmd.command import CleanupBackups, FullBackup, IncrementalBackup, RestoreBackup
+from dbcalm_mariadb_cmd.command import BringBack, CleanupBackups, FullBackup, IncrementalBackup, RestoreBackup
 from dbcalm_mariadb_cmd.control import Plan
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import History
-from dbcalm_mariadb_cmd.jobs import BackupJob, CleanupJob, Places, RestoreJob
+from dbcalm_mariadb_cmd.jobs import REPLACED, BackupJob, BringBackJob, CleanupJob, Places, RestoreJob
 from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
+from dbcalm_mariadb_cmd.replaced import kept_in
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.timeline import doubt
 from dbcalm_mariadb_cmd.trash import Trash
@@ -82,7 +83,10 @@ class Planner:
         """Plan a restore of a backup and its chain."""
         chain = preflight.chain_of(self._settings.backup_dir, command.id)
         restore_id, target_path = self._target(command)
-        tool = preflight.ready_for_restore(self._settings, chain, command.target, target_path)
+        if command.replace:
+            tool = preflight.ready_for_replace(self._settings, chain)
+        else:
+            tool = preflight.ready_for_restore(self._settings, chain, command.target, target_path)
         job = RestoreJob(
             job_id=command.job_id,
             places=self._places(tool),
@@ -91,6 +95,8 @@ class Planner:
             chain=tuple(link.id for link in chain),
             target=command.target,
             target_path=str(target_path),
+            replaces=command.replace,
+            was_running=command.replace and preflight.is_server_running(self._settings),
         )
         what: dict[str, object] = {
             "restore_id": restore_id,
@@ -108,6 +114,33 @@ class Planner:
         }
         answer = _accepted(job_id=job.job_id, id=command.id, chain=list(job.chain), **what)
         return Plan(job, restore.prepares(job), event, answer)
+
+    def bring_back(self, command: BringBack) -> Plan:
+        """Plan to bring back what a restore replaced."""
+        settings = self._settings
+        kept = next((kept for kept in kept_in(settings.data_dir) if kept.facts.id == command.id), None)
+        if kept is None:
+            raise Refused(404, f"nothing that was replaced is kept as {command.id}")
+        preflight.require_exchange(settings)
+        stamp = datetime.now(UTC).strftime(_STAMP)
+        job = BringBackJob(
+            job_id=command.job_id,
+            places=self._places(None),
+            restore_id=_free_name(settings.data_dir, f"brought-back-{stamp}", REPLACED),
+            seq=self._history.next_seq(),
+            brings_back=command.id,
+            was_running=preflight.is_server_running(settings),
+        )
+        event: dict[str, object] = {
+            "type": "bring_back",
+            "seq": job.seq,
+            "breaks_timeline": True,
+            "args": {"id": command.id},
+            "resource_id": command.id,
+            "note": None,
+        }
+        answer = _accepted(job_id=job.job_id, id=command.id)
+        return Plan(job, [], event, answer, f"exchange the data directory for {kept.folder}")
 
     def _chain(self, command: IncrementalBackup) -> tuple[list[Manifest], str | None]:
         """Return the base's chain, the base last, or an empty one and why a full backup has to do."""
@@ -191,6 +224,7 @@ class Planner:
         return Places(
             engine_name=settings.db_type,
             tool=str(tool or ""),
+            client=str(settings.client_bin or ""),
             credentials=str(settings.backup_credentials_file),
             backup_dir=str(settings.backup_dir),
             data_dir=str(settings.data_dir),
@@ -218,9 +252,10 @@ def _told(command: FullBackup | IncrementalBackup | RestoreBackup) -> dict[str, 
     return {name: value for name, value in asdict(command).items() if name not in _NOT_TOLD}
 
 
-def _free_name(folder: Path, name: str) -> str:
+def _free_name(folder: Path, name: str, before: str = "") -> str:
+    """Return the name, or one like it, that nothing in the folder has with these letters before it."""
     number, free = 1, name
-    while os.path.lexists(folder / free):
+    while os.path.lexists(folder / (before + free)):
         number += 1
         free = f"{name}-{number}"
     return free

@@ -72,14 +72,47 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
     program = backup_tool(settings)
     _require_same_tool(settings, program, chain[-1])
     if target == "database":
-        client = tool.find(settings.client_bin, _engine(settings).clients)
-        if server.is_running(client, settings.backup_credentials_file, settings.data_dir):
+        if is_server_running(settings):
             raise Refused(503, server.NOT_STOPPED)
         _require_empty(target_path)
         _require_inside(settings.backup_dir / chain[-1].id, chain[-1])
     folder = target_path if target == "database" else target_path.parent
     require_space(folder, sum(manifest.size for manifest in chain), "the restore")
     return program
+
+
+def ready_for_replace(settings: Settings, chain: list[Manifest]) -> Path:
+    """Return the tool if the chain can take the place of what is in the data directory; raise Refused as
+    ``ready_for_restore`` does. The server may run, and may be unable to."""
+    require_exchange(settings)
+    program = backup_tool(settings)
+    _require_same_tool(settings, program, chain[-1])
+    _require_inside(settings.backup_dir / chain[-1].id, chain[-1])
+    require_space(settings.data_dir, sum(manifest.size for manifest in chain), "the restore")
+    return program
+
+
+def require_exchange(settings: Settings) -> None:
+    """Raise Refused 503 or 409 unless what is in the data directory can be exchanged for other data, and the server be
+    asked how it is then."""
+    if settings.db_type != "mariadb":
+        raise Refused(
+            409, "only a MariaDB can be replaced in one call; stop the server, empty data_dir, restore"
+        )
+    server.require_credentials(settings.backup_credentials_file)
+    client = tool.find(settings.client_bin, _engine(settings).clients)
+    running = server.pulse(client, settings.backup_credentials_file)
+    if running is not None and running.data_dir not in ("", os.path.realpath(settings.data_dir)):
+        raise Refused(
+            503, f"the server's data directory is {running.data_dir}, but data_dir is {settings.data_dir}"
+        )
+    _require_writable(settings.data_dir)
+
+
+def is_server_running(settings: Settings) -> bool:
+    """Tell whether a server answers, or works in the data directory."""
+    client = tool.find(settings.client_bin, _engine(settings).clients)
+    return server.is_running(client, settings.backup_credentials_file, settings.data_dir)
 
 
 def require_space(folder: Path, needed: int, what: str, advice: Callable[[], str] = str) -> None:
@@ -175,15 +208,24 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _require_empty(data_dir: Path) -> None:
+    if _entries(data_dir):
+        raise Refused(503, f"{server.NOT_EMPTY}: {data_dir}")
+    _require_writable(data_dir)
+
+
+def _entries(data_dir: Path) -> list[Path]:
     try:
-        if any(data_dir.iterdir()):
-            raise Refused(503, f"{server.NOT_EMPTY}: {data_dir}")
+        return list(data_dir.iterdir())
     except FileNotFoundError as error:
         raise Refused(
             503, f"data directory {data_dir} does not exist; make it, empty, owned by mysql"
         ) from error
     except OSError as error:
         raise Refused(503, f"data directory {data_dir} cannot be read: {error.strerror}") from error
+
+
+def _require_writable(data_dir: Path) -> None:
+    _entries(data_dir)
     # In a unit, a folder that took this one's place since the service's start is not the one that it may write to.
     if not os.access(data_dir, os.W_OK):
         raise Refused(

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
-from dbcalm_mariadb_cmd import preflight
-from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups
+from dbcalm_mariadb_cmd import preflight, replaced, switch
+from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, ReportDatabase
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests
@@ -16,7 +16,7 @@ from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
 
-_WITH_DATABASE = ("backup", "restore")
+_WITH_DATABASE = ("backup", "restore", "bring_back")
 _LISTED_AT_ONCE = 200
 _EXAMINED_SECONDS = 5.0
 _LOG_BYTES = 256 << 10
@@ -57,6 +57,23 @@ class Reports:
                 return _ok(backups=listed, more=True)
             listed.append(row)
         return _ok(backups=listed, more=False)
+
+    def replaced(self) -> Answer:
+        """Return what restores have replaced and what is still kept."""
+        return _ok(replaced=replaced.told(self._settings))
+
+    def database_wanted(self) -> Answer:
+        """Return what the running job wants of the database."""
+        self._control.history.catch_up()
+        wanted = self._control.history.wanted or {}
+        return _ok(**{name: wanted.get(name) for name in ("job_id", "database", "want")})
+
+    def take_database(self, command: ReportDatabase) -> Answer:
+        """Pass it on to the running job how the database is; nobody else wants to know."""
+        wanted = self._control.history.wanted
+        if wanted is None or wanted["job_id"] != command.job_id:
+            return _ok()
+        return switch.report(self._job(command.job_id), command)
 
     def progress(self, command: JobProgress) -> Answer:
         """Return how far a job is."""

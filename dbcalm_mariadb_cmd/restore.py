@@ -25,11 +25,17 @@ _KEPT_METADATA = ("info", "binlog_pos_innodb")
 
 def bring_back(job: RestoreJob, output: tool.Output, lock: int) -> None:
     """Restore the chain; raise JobFailed, Damaged, ValueError or OSError, and then leave clean-up to ``undo``."""
+    make_whole(job, output, lock)
+    _put_in_place(job)
+
+
+def make_whole(job: RestoreJob, output: tool.Output, lock: int) -> None:
+    """Make data of the chain, in ``job.data``, that a server can start with; raise as ``bring_back`` does."""
     places = job.places
     manifests = [read_manifest(places.backup(link)) for link in job.chain]
     progress = Progress(places.job(job.job_id), sum(manifest.size for manifest in manifests))
     job.working.mkdir(mode=0o700, parents=job.target == "folder")
-    data = _data(job)
+    data = job.data
     for manifest, folder, argv in zip(manifests, [data, *_increments(job)], prepares(job), strict=True):
         progress.phase(f"copying {manifest.id}")
         _copy(places.backup(manifest.id), manifest, folder, progress)
@@ -43,17 +49,11 @@ def bring_back(job: RestoreJob, output: tool.Output, lock: int) -> None:
         _drop_metadata(job, data)
     set_modes(data)
     sync_file_system(data)
-    _put_in_place(job)
 
 
 def prepares(job: RestoreJob) -> list[list[str]]:
     """Return the tool's command lines for this job, one a link of the chain."""
-    return prepare_argvs(job.places.engine, Path(job.places.tool), _data(job), _increments(job))
-
-
-def _data(job: RestoreJob) -> Path:
-    """Return where the full backup is copied to, which becomes the data."""
-    return job.working / "data"
+    return prepare_argvs(job.places.engine, Path(job.places.tool), job.data, _increments(job))
 
 
 def _increments(job: RestoreJob) -> list[Path]:
@@ -107,7 +107,7 @@ def _drop_metadata(job: RestoreJob, data: Path) -> None:
 
 
 def _put_in_place(job: RestoreJob) -> None:
-    target, data = Path(job.target_path), _data(job)
+    target, data = Path(job.target_path), job.data
     if job.target == "folder":
         rename_new(data, target)
         sync_folder(target.parent)

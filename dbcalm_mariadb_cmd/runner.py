@@ -10,11 +10,19 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import backup, cleanup, restore
+from dbcalm_mariadb_cmd import backup, cleanup, replace, restore
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.errors import JobFailed, describe
-from dbcalm_mariadb_cmd.jobs import BackupJob, CleanupJob, Job, RestoreJob, forget_old_logs, read_order
+from dbcalm_mariadb_cmd.jobs import (
+    BackupJob,
+    BringBackJob,
+    CleanupJob,
+    Job,
+    RestoreJob,
+    forget_old_logs,
+    read_order,
+)
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
 
 _NEARLY_FULL = 4 << 20
@@ -38,6 +46,8 @@ def settle(job: Job) -> End:
             done = made is not None
         elif isinstance(job, CleanupJob):
             made, done = None, not cleanup.left(job)
+        elif isinstance(job, BringBackJob) or job.replaces:
+            made, done = None, replace.undo(job)
         else:
             made, done = None, restore.undo(job)
     except OSError as error:
@@ -86,7 +96,10 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal) -> End:
         if isinstance(job, CleanupJob):
             cleanup.delete(job, journal, lambda line: output.add(f"{line}\n".encode()))
             return End()
-        restore.bring_back(job, output, lock)
+        if isinstance(job, BringBackJob) or job.replaces:
+            replace.carry_out(job, output, lock, journal)
+        else:
+            restore.bring_back(job, output, lock)
         return End()
     except JobFailed as failure:
         failed = End(f"{_full_disk(job)}{failure}", "error", failure.return_code)
@@ -102,11 +115,16 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal) -> End:
 
 def _full_disk(job: Job) -> str:
     """Return words for a disk that a job has filled, which the tool does not always name; else nothing."""
-    folder = job.working.parent if isinstance(job, RestoreJob) else job.places.working
+    if isinstance(job, RestoreJob):
+        folder = job.working.parent
+    else:
+        folder = Path(job.places.data_dir if isinstance(job, BringBackJob) else job.places.backup_dir)
     status = os.statvfs(folder)
-    if status.f_bavail * status.f_frsize >= _NEARLY_FULL:
-        return ""
-    return f"disk full: nothing is left for {folder if isinstance(job, RestoreJob) else folder.parent}; "
+    return (
+        ""
+        if status.f_bavail * status.f_frsize >= _NEARLY_FULL
+        else f"disk full: nothing is left for {folder}; "
+    )
 
 
 if __name__ == "__main__":

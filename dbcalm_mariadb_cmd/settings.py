@@ -20,6 +20,7 @@ class Settings:
     min_full_chains: int
     min_age: timedelta
     trash_delay: timedelta
+    keep_replaced: timedelta
     max_chain_length: int
     full_every: timedelta
     mariadb_cmd_socket: Path

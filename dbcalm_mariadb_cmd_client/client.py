@@ -5,8 +5,10 @@ from pathlib import Path
 from dbcalm_cmd.wire import Command
 from dbcalm_cmd_client import Answer, call
 from dbcalm_mariadb_cmd.command import (
+    BringBack,
     Check,
     CleanupBackups,
+    DatabaseWanted,
     DeleteBackup,
     FullBackup,
     HoldBackup,
@@ -14,9 +16,11 @@ from dbcalm_mariadb_cmd.command import (
     JobLog,
     JobProgress,
     ListBackups,
+    ListReplaced,
     ListTrash,
     ReadEvents,
     ReleaseBackup,
+    ReportDatabase,
     RestoreBackup,
     UndeleteBackup,
 )
@@ -43,9 +47,26 @@ class MariadbCmdClient:
         """Start an incremental backup, or the full one that has to stand in for it. As ``full_backup``, and 404."""
         return self._call(IncrementalBackup(job_id, id, from_backup_id, or_full, schedule_id))
 
-    def restore_backup(self, job_id: str, id: str, target: str) -> Answer:
+    def restore_backup(self, job_id: str, id: str, target: str, replace: bool = False) -> Answer:
         """Start a restore. 202 with ``id, target, target_path, chain, restore_id``; 404, 409, 503, 507."""
-        return self._call(RestoreBackup(job_id, id, target))
+        return self._call(RestoreBackup(job_id, id, target, replace))
+
+    def bring_back(self, job_id: str, id: str) -> Answer:
+        """Start to bring back what a restore replaced. 202 with ``id``; 404, 409, 503."""
+        return self._call(BringBack(job_id, id))
+
+    def list_replaced(self) -> Answer:
+        """List what restores have replaced. 200 with ``replaced``: ``id, backup_id, replaced_at, keep_until, size``."""
+        return self._call(ListReplaced())
+
+    def database_wanted(self) -> Answer:
+        """Ask what the running job wants of the database. 200 with ``job_id``, ``database`` ("stopped" or "running")
+        and ``want``, which a report names; all None where nothing is wanted."""
+        return self._call(DatabaseWanted())
+
+    def report_database(self, job_id: str, want: str, state: str, problem: str = "") -> Answer:
+        """Tell the running job how the database is. 200, also if that job has ended or wants something else now."""
+        return self._call(ReportDatabase(job_id, want, state, problem))
 
     def delete_backup(self, id: str) -> Answer:
         """Put a backup into the trash. 200; 404; 409 with ``dependents``, or held, too young, or of the last chains."""

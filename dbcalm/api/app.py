@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -79,9 +80,10 @@ def _add(app: FastAPI, endpoint: Endpoint) -> None:
 @contextlib.asynccontextmanager
 async def _followed(services: Services) -> AsyncIterator[None]:
     stop = threading.Event()
+    follow = partial(services.jobs.follow, serve=services.database.serve)
     threads = [
         threading.Thread(target=work, args=(stop,), name=name, daemon=True)
-        for name, work in (("follower", services.jobs.follow), ("healer", services.schedules.keep_healed))
+        for name, work in (("follower", follow), ("healer", services.schedules.keep_healed))
     ]
     for thread in threads:
         thread.start()

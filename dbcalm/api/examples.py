@@ -127,6 +127,10 @@ RESTORE_REQUESTS = {
         "summary": "Into the data directory: the server is stopped, the directory is empty",
         "value": {"id": "2026-01-31-03-00-00", "target": "database"},
     },
+    "replace": {
+        "summary": "Over the data of a running server, which is stopped, started again, and asked how it is",
+        "value": {"id": "2026-01-31-03-00-00", "target": "database", "replace": True},
+    },
 }
 RESTORE_STARTED = {
     **_RUNNING,
@@ -137,6 +141,14 @@ RESTORE_STARTED = {
     "restore_id": "2026-01-31-03-00-00-restored-2026-01-31-09-00-00",
     "chain": ["2026-01-31-03-00-00"],
 }
+REPLACED = {
+    "id": "2026-01-31-03-00-00-restored-2026-01-31-09-00-00",
+    "backup_id": "2026-01-31-03-00-00",
+    "replaced_at": "2026-01-31T09:01:38.102938Z",
+    "keep_until": "2026-02-01T09:01:38.102938Z",
+    "size": 1181116006,
+}
+BACK_STARTED = {**_RUNNING, "resource_id": REPLACED["id"], "type": "bring_back", "note": None}
 RESTORE = {
     "id": 7,
     "start_time": "2026-01-31T09:00:00.102938Z",

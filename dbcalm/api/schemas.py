@@ -69,6 +69,12 @@ class BackupRequest(Body):
 class RestoreRequest(Body):
     id: Annotated[Text, Field(description="The backup; those that it builds on are restored below it.")]
     target: Literal["database", "folder"]
+    replace: Annotated[
+        bool,
+        Field(
+            description="For the database only: stop it, put the restored data into the place of what it has, start it."
+        ),
+    ] = False
 
 
 class HoldRequest(Body):
@@ -178,6 +184,10 @@ class RestoreStarted(Started):
     chain: list[str]
 
 
+class BackStarted(Started):
+    """The answer to an order to bring back what was replaced."""
+
+
 class CleanupStarted(Started):
     deleting: list[str]
 
@@ -231,6 +241,18 @@ class DeletedBackup(Answer):
 class Trash(Answer):
     items: list[DeletedBackup]
     more: Annotated[bool, Field(description="There are older ones, more than one answer holds.")]
+
+
+class ReplacedData(Answer):
+    id: str
+    backup_id: Annotated[str | None, Field(description="What took its place; null where that was no backup.")]
+    replaced_at: Time
+    keep_until: Time
+    size: int
+
+
+class ReplacedList(Answer):
+    items: list[ReplacedData]
 
 
 class ChainOfBackups(Answer):

@@ -24,6 +24,7 @@ COMMANDS = {
     "backups": ("backups", "app", "The backups that there are."),
     "restore": ("restores", "restore", "Restore a backup with all that it builds on."),
     "restores": ("restores", "app", "The restores that there were."),
+    "replaced": ("replaced", "app", "What restores have replaced, and bringing it back."),
     "status": ("status", "status", "Tell whether all is well, and what needs attention first."),
     "schedules": ("schedules", "app", "When which backup is made."),
     "cleanup": ("cleanup", "cleanup", "Delete the chains of backups that have expired."),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli import waiting
+from dbcalm.cli.confirm import Confirm, require_host
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, show_page
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
@@ -32,15 +33,30 @@ def _group() -> None:
 def restore(
     id: Annotated[str, typer.Argument(help="The backup's id.")],
     target: Annotated[
-        Target,
+        Target | None,
         typer.Option(
             "--target",
             help="A new folder, or the database's own, when it is stopped and its folder is empty.",
         ),
-    ],
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="To the database as it is: stop it, exchange its data, start it. What was there is kept for a while. "
+            "Waits for its end.",
+        ),
+    ] = False,
+    confirm: Confirm = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and show how far it is.")] = False,
 ) -> None:
     """Restore a backup with all that it builds on."""
+    if replace:
+        return _replace(id, target or Target.DATABASE, confirm)
+    if target is None:
+        raise typer.BadParameter(
+            "must be folder or database, unless --replace is given", param_hint="--target"
+        )
     system = services()
     job = system.restores.create(caller(), id, target.value)
     path = job.facts["target_path"]
@@ -49,6 +65,22 @@ def restore(
         if wait:
             waiting.wait(system, job.job_id, f"restore of {id}")
             print(f"backup {id} is restored in {path}")
+    return None
+
+
+def _replace(id: str, target: Target, confirm: str) -> None:
+    system = services()
+    require_host(f"the database is stopped, and its data replaced by backup {id}", confirm)
+    job = system.restores.create(caller(), id, target.value, replace=True)
+    with waiting.detachable(job.job_id):
+        print(f"restore of {id}: over the database's data, job {job.job_id}", flush=True)
+        waiting.wait(system, job.job_id, f"restore of {id}")
+    print(f"backup {id} is restored, and the database runs with it")
+    for kept in system.restores.replaced()[:1]:
+        print(
+            f"what it replaced is kept until {kept['keep_until']}; "
+            f"to bring it back: dbcalm replaced bring-back {kept['id']}"
+        )
 
 
 @app.command("list")

@@ -57,6 +57,7 @@ def _ended(services: Services, job_id: str, tell: Callable[[Progress], None]) ->
     while True:
         try:
             services.jobs.catch_up()
+            services.database.serve()  # The API does that too, where it runs.
             process, progress = services.processes.status(job_id)
         except Unavailable as error:
             if time.monotonic() - heard > PATIENCE_SECONDS:

@@ -24,6 +24,9 @@ from dbcalm_cmd_client import Answer, ServiceUnreachable
 HOLD_SECONDS = 20.0
 """How long the service may keep the follower waiting for news."""
 
+_WANTING_SECONDS = 0.5
+"""The same while a job waits for something that others have to do."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _REFUSALS: Mapping[int, type[DBCalmError]] = {
     400: InvalidRequest,
@@ -140,9 +143,12 @@ class Jobs:
         percent = min(100, 100 * done // total) if total else None
         return {"phase": data["phase"], "bytes_done": done, "bytes_total": total, "percent": percent}
 
-    def follow(self, stop: threading.Event) -> None:
-        """Keep the catalogue up with the journal until told to stop, whatever happens to the service meanwhile."""
-        ready, failed, pause = False, False, 0.0
+    def follow(self, stop: threading.Event, serve: Callable[[], bool] = bool) -> None:
+        """Keep the catalogue up with the journal until told to stop, whatever happens to the service meanwhile.
+
+        ``serve`` is called after each look at the journal; while it says that something is wanted, the next comes soon.
+        """
+        ready, failed, pause, wanting = False, False, 0.0, True
         while not stop.wait(pause):
             began = self._clock.monotonic()
             try:
@@ -152,7 +158,8 @@ class Jobs:
                     if failed:
                         log.info("the journal of jobs is followed again")
                     failed = False
-                self._advance(HOLD_SECONDS)
+                self._advance(_WANTING_SECONDS if wanting else HOLD_SECONDS)
+                wanting = serve()
             except Exception as error:  # Whatever it is, a later round may go well.
                 if not failed:
                     trace = not isinstance(error, DBCalmError)

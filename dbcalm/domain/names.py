@@ -3,7 +3,7 @@
 import re
 
 from dbcalm.errors import InvalidField, NotFound
-from dbcalm_mariadb_cmd.command import LONGEST_REASON, RESERVED_IDS, valid_id
+from dbcalm_mariadb_cmd.command import LONGEST_REASON, RESERVED_IDS, valid_id, valid_replaced_id
 
 _WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SHOWN = 64
@@ -30,6 +30,13 @@ def known_backup_id(id: str) -> str:
     """Return an id by which there can be a backup; raise NotFound for one that none can have."""
     if not valid_id(id):
         raise NotFound(f"there is no backup {shown(id)}")
+    return id
+
+
+def known_replaced_id(id: str) -> str:
+    """Return an id by which something that was replaced can be kept; raise NotFound for one that nothing can have."""
+    if not valid_replaced_id(id):
+        raise NotFound(f"nothing that was replaced is kept as {shown(id)}")
     return id
 
 

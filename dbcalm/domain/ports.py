@@ -34,7 +34,15 @@ class MysqlService(Protocol):
         self, job_id: str, id: str | None, from_backup_id: str, or_full: bool, schedule_id: int | None
     ) -> Answer: ...
 
-    def restore_backup(self, job_id: str, id: str, target: str) -> Answer: ...
+    def restore_backup(self, job_id: str, id: str, target: str, replace: bool) -> Answer: ...
+
+    def bring_back(self, job_id: str, id: str) -> Answer: ...
+
+    def list_replaced(self) -> Answer: ...
+
+    def database_wanted(self) -> Answer: ...
+
+    def report_database(self, job_id: str, want: str, state: str, problem: str) -> Answer: ...
 
     def delete_backup(self, id: str) -> Answer: ...
 
@@ -60,14 +68,22 @@ class MysqlService(Protocol):
 
 
 class RootService(Protocol):
-    """The service that owns the cron file. Its methods raise ServiceUnreachable if no answer comes, and WireError
-    before they send what is too much for one call: InvalidCommand where its sentence says how much is."""
+    """The service that owns the cron file and may stop and start the database. Its methods raise ServiceUnreachable if
+    no answer comes, and WireError before they send what is too much for one call: InvalidCommand where its sentence
+    says how much is."""
 
     def update_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
         """Make the cron file hold exactly these; ``changed`` is False where it did already."""
 
     def check_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
         """Tell in ``installed`` whether the cron file holds exactly these, and in ``present`` how many it holds."""
+
+    def stop_database(self) -> Answer: ...
+
+    def start_database(self) -> Answer: ...
+
+    def query_database(self) -> Answer:
+        """Tell in ``state`` whether the database's unit is running, stopped, failed, or pending while it changes."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,16 @@
 """Restores: bringing a backup and the chain below it back."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from dbcalm.domain import names
+from dbcalm.domain.database import Database
 from dbcalm.domain.entities import Caller, Restore
-from dbcalm.domain.jobs import Jobs, Started
+from dbcalm.domain.jobs import Jobs, Started, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
 from dbcalm.domain.ports import MysqlService, RestoreStore
+from dbcalm.domain.scopes import REPLACE, allows
+from dbcalm.errors import InvalidField, NotAllowed
 from dbcalm.logger import audited
 
 LISTING = Listing(
@@ -25,19 +31,46 @@ LISTING = Listing(
 class Restores:
     """Starts and lists restores."""
 
-    def __init__(self, store: RestoreStore, service: MysqlService, jobs: Jobs) -> None:
+    def __init__(self, store: RestoreStore, service: MysqlService, jobs: Jobs, database: Database) -> None:
         self._store = store
         self._service = service
         self._jobs = jobs
+        self._database = database
 
     def list(self, query: Query) -> Page[Restore]:
         """Return one page of restores."""
         return self._store.list(query)
 
-    def create(self, caller: Caller, id: str, target: str) -> Started:
-        """Start a restore to ``database`` or ``folder``; raise NotFound if the backup or a link of its chain is
+    def create(self, caller: Caller, id: str, target: str, *, replace: bool = False) -> Started:
+        """Start a restore to ``database`` or ``folder``; with ``replace`` over the data of a database that may run.
+        Raise NotAllowed if the caller may not do that; raise NotFound if the backup or a link of its chain is
         missing, Conflict if a job that excludes this one is running, Unavailable if the server is not stopped, its
         folder is not empty or the service does not answer, and NoSpace."""
-        with audited(caller.name, f"restore backup {names.shown(id)} to the {target}"):
+        how = "replacing the data of" if replace else "to"
+        with audited(caller.name, f"restore backup {names.shown(id)} {how} the {target}"):
             known = names.known_backup_id(id)
-            return self._jobs.start(lambda job_id: self._service.restore_backup(job_id, known, target))
+            if replace:
+                self._require_replacing(caller, target)
+            return self._jobs.start(
+                lambda job_id: self._service.restore_backup(job_id, known, target, replace)
+            )
+
+    def replaced(self) -> Sequence[Mapping[str, Any]]:
+        """Return what restores have replaced and what is still kept, the newest first: ``id``, ``backup_id`` of what
+        took its place (None where it was no backup), ``replaced_at``, ``keep_until``, ``size``. Raise Unavailable."""
+        found: Sequence[Mapping[str, Any]] = granted(asked(self._service.list_replaced))["replaced"]
+        return found
+
+    def bring_back(self, caller: Caller, id: str) -> Started:
+        """Start to bring back what a restore replaced; raise NotFound, Conflict or Unavailable."""
+        with audited(caller.name, f"bring back what restore {names.shown(id)} replaced"):
+            known = names.known_replaced_id(id)
+            self._database.require_unit()
+            return self._jobs.start(lambda job_id: self._service.bring_back(job_id, known))
+
+    def _require_replacing(self, caller: Caller, target: str) -> None:
+        if target != "database":
+            raise InvalidField("replace", "is for target database only: a folder is always a new one")
+        if not allows(caller.scopes, REPLACE):
+            raise NotAllowed(f"this needs a token with the scope {REPLACE}")
+        self._database.require_unit()

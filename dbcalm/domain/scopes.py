@@ -6,11 +6,15 @@ from dbcalm.errors import InvalidField
 
 ALL = "*"
 
+REPLACE = "database:replace"
+"""Not of the resource restores: who may restore everything everywhere else may not, by that alone, stop a database."""
+
 SCOPES = {
     "backups:read": "see backups",
     "backups:write": "make, delete, hold and clean up backups",
     "restores:read": "see restores",
     "restores:write": "restore backups",
+    REPLACE: "stop the database and replace its data, with restores:write; bring back what was replaced",
     "processes:read": "see processes and the status of jobs",
     "schedules:read": "see schedules",
     "schedules:write": "add, change and delete schedules",

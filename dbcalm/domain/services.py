@@ -10,6 +10,7 @@ from dbcalm.domain.auth import Auth
 from dbcalm.domain.backups import Backups
 from dbcalm.domain.cleanup import Cleanup
 from dbcalm.domain.clients import Clients
+from dbcalm.domain.database import Database
 from dbcalm.domain.jobs import Jobs
 from dbcalm.domain.ports import (
     BackupStore,
@@ -76,6 +77,7 @@ class Services:
     backups: Backups
     cleanup: Cleanup
     clients: Clients
+    database: Database
     jobs: Jobs
     processes: Processes
     restores: Restores
@@ -97,15 +99,17 @@ def assemble(
     zone is the host's where no other is given."""
     zone = zone or HostZone()
     jobs = Jobs(mysql, stores.jobs, clock)
+    database = Database(mysql, root)
     schedules = Schedules(stores.schedules, root, clock, zone, patience)
     return Services(
         auth=Auth(stores.users, stores.clients, stores.codes, clock),
         backups=Backups(stores.backups, mysql, jobs, schedules, clock),
         cleanup=Cleanup(mysql, schedules, jobs, clock, rules, zone),
         clients=Clients(stores.clients),
+        database=database,
         jobs=jobs,
         processes=Processes(stores.processes, mysql, jobs),
-        restores=Restores(stores.restores, mysql, jobs),
+        restores=Restores(stores.restores, mysql, jobs, database),
         schedules=schedules,
         status=Status(stores.backups, stores.processes, mysql, schedules, jobs, clock, stores.set_aside),
         users=Users(stores.users),

@@ -40,11 +40,13 @@ LIST = Operation(
 def create_restore(call: Incoming, body: schemas.RestoreRequest) -> Response:
     """Restore a backup with all that it builds on.
 
-    To the `database`, when the server is stopped and its data directory empty, or to a new `folder`. The backups are
-    not changed by it. Answers as soon as the restore has begun; `link` tells how it stands."""
-    return answer(
-        views.started(call.services.restores.create(call.caller, body.id, body.target), "restore"), 202
-    )
+    To the `database`, when the server is stopped and its data directory empty, or to a new `folder`. With `replace`,
+    which needs the scope `database:replace` too, to a database as it is: the data is made ready beside that of the
+    running server, which is then stopped and started with it. What was there is kept for `keep_replaced` and can be
+    brought back; on any failure it is put back at once. The backups are not changed by a restore. Answers as soon as
+    the restore has begun; `link` tells how it stands."""
+    job = call.services.restores.create(call.caller, body.id, body.target, replace=body.replace)
+    return answer(views.started(job, "restore"), 202)
 
 
 @routes("GET", "/restores", scope="restores:read", operation=LIST)

@@ -16,8 +16,10 @@ from dbcalm_mariadb_cmd.builder import (
     Engine,
     client_argv,
     facts_sql,
+    pulse_sql,
 )
 from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR
 from dbcalm_mariadb_cmd.manifest import Origin
 
 NO_CREDENTIALS = "credentials file not found or missing [client-dbcalm] section"
@@ -95,6 +97,33 @@ def is_running(client: Path, credentials: Path, data_dir: Path) -> bool:
     """Tell whether a server answers, or any process of a server has its data directory here."""
     asked = _ask(client, credentials, "SELECT 1;\n")
     return not _CANNOT_CONNECT.search(asked.stderr) or server_process(data_dir)
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A server that answers: seconds since its start, its data directory and log sequence number. All but that it
+    answers is unknown (0, "", None) where it does not let us in."""
+
+    uptime: int
+    data_dir: str
+    lsn: int | None
+
+
+def pulse(client: Path, credentials: Path) -> Pulse | None:
+    """Ask a server how it is; None if there is none. Raise Refused 503 if it accepts the question and says nothing."""
+    asked = _ask(client, credentials, pulse_sql())
+    if _CANNOT_CONNECT.search(asked.stderr):
+        return None
+    rows = dict(line.lower().split("\t", 1) for line in asked.stdout.splitlines() if "\t" in line)
+    lsn = rows.get("innodb_lsn_current") or rows.get("innodb_redo_log_current_lsn")
+    data_dir = next(
+        (line.split("\t", 1)[1] for line in asked.stdout.splitlines() if line.startswith("datadir")), ""
+    )
+    return Pulse(
+        int(rows.get("uptime", "0")),
+        os.path.realpath(data_dir) if data_dir else "",
+        int(lsn) if lsn else None,
+    )
 
 
 def _ask(client: Path, credentials: Path, sql: str) -> subprocess.CompletedProcess[str]:
@@ -182,7 +211,9 @@ def _value(variables: dict[str, str], name: str) -> str:
 def _data_bytes(data_dir: Path, binlogs: set[str]) -> int:
     """Return about how many bytes a full backup will copy: all but binary logs, redo log and temporary files."""
     total = 0
-    for root, _folders, files in os.walk(data_dir):
+    for root, folders, files in os.walk(data_dir):
+        if root == str(data_dir):
+            folders[:] = [name for name in folders if not name.startswith(OURS_IN_DATA_DIR)]
         for name in files:
             if name in binlogs or name.startswith(("ib_logfile", "ibtmp", "#ib_redo", "#sql")):
                 continue

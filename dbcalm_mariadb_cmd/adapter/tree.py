@@ -163,6 +163,17 @@ def _remove_below(parent: int, name: str, device: int) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
+def write_synced(path: Path, text: str) -> None:
+    """Write a file, or replace it, whole or not at all, also across a power cut; raise OSError."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable; raise OSError if that fails."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

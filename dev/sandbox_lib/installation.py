@@ -149,8 +149,9 @@ def account_sql(layout: Layout) -> str:
     return account.statements(account.Account(account.BACKUP_USER, password))
 
 
-def write_configuration(layout: Layout, who: Accounts, port: int) -> None:
-    """Write the two configuration files, for an API on the loopback address."""
+def write_configuration(layout: Layout, who: Accounts, port: int, systemctl: Path | None = None) -> None:
+    """Write the two configuration files, for an API on the loopback address. ``systemctl`` is what the root service
+    runs to have the database stopped and started, if not the host's own."""
     values: dict[str, str | int] = {
         "db_type": "mariadb",
         "backup_dir": str(layout.backups),
@@ -176,6 +177,8 @@ def write_configuration(layout: Layout, who: Accounts, port: int) -> None:
         "program": layout.launch,
         "config": str(layout.config),
     }
+    if systemctl is not None:
+        orders["systemctl"] = str(systemctl)
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in orders.items())
     write_new(layout.etc / "cmd.toml", text, who.root, who.root, 0o644)
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -164,7 +165,7 @@ class Sandbox:
         programs.install(self.layout.programs, built)
         installation.make_keys(self.layout, self.who)
         installation.write_credentials(self.layout, self.who, self.database.socket)
-        installation.write_configuration(self.layout, self.who, free_port())
+        self._write_configuration()
         self.database.make_home()
         self.database.initialise()
         self.database.start()
@@ -177,6 +178,14 @@ class Sandbox:
         port = self._start_api()
         self._write_facts(self._facts(port, password, client))
 
+    def _write_configuration(self) -> None:
+        python, checkout = f"{programs.CHECKOUT}/.venv/bin/python", str(programs.CHECKOUT)
+        call = shlex.join([python, "-m", "dev.sandbox_lib.systemctl", str(self.folder)])
+        text = f'#!/bin/sh\nPYTHONPATH={shlex.quote(checkout)} exec {call} "$@"\n'
+        systemctl = self.layout.etc / "systemctl"
+        installation.write_new(systemctl, text, self.who.root, self.who.root, 0o755)
+        installation.write_configuration(self.layout, self.who, free_port(), systemctl)
+
     def _start_api(self) -> int:
         """Start the API, on another port if somebody took the chosen one meanwhile; return the port."""
         while True:
@@ -187,7 +196,7 @@ class Sandbox:
                 if self.services.process(API) or is_free(port):
                     raise  # It is not that somebody else has the port.
                 self.layout.config.unlink()
-                installation.write_configuration(self.layout, self.who, free_port())
+                self._write_configuration()
             else:
                 return port
 

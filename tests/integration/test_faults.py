@@ -115,7 +115,7 @@ def test_a_killed_restore_to_the_database_leaves_all_or_nothing(
         if rig.end(accepted)["status"] == "failed":
             assert list(rig.data.iterdir()) == []
             rig.restore(base, "database")
-        assert not (rig.data / ".dbcalm-restore").exists()
+        assert not (rig.data / "#sql-dbcalm-restore").exists()
         rig.sandbox.start_db()
         assert rig.tables() == expected
 

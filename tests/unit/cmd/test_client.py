@@ -250,9 +250,9 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
         ),
         (lambda: mariadb.incremental_backup(job, None, "a", False, 7), "incremental_backup", incremental),
         (
-            lambda: mariadb.restore_backup(job, "a", "folder"),
+            lambda: mariadb.restore_backup(job, "a", "database", True),
             "restore_backup",
-            {"job_id": job, "id": "a", "target": "folder"},
+            {"job_id": job, "id": "a", "target": "database", "replace": True},
         ),
         (lambda: mariadb.delete_backup("a"), "delete_backup", {"id": "a"}),
         (
@@ -280,6 +280,17 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
         (mariadb.check, "check", {}),
         (lambda: cron.update_cron_schedules([]), "update_cron_schedules", {"schedules": []}),
         (lambda: cron.check_cron_schedules([]), "check_cron_schedules", {"schedules": []}),
+        (lambda: mariadb.bring_back(job, "a"), "bring_back", {"job_id": job, "id": "a"}),
+        (mariadb.list_replaced, "list_replaced", {}),
+        (mariadb.database_wanted, "database_wanted", {}),
+        (
+            lambda: mariadb.report_database(job, "0" * 16, "failed", "no"),
+            "report_database",
+            {"job_id": job, "want": "0" * 16, "state": "failed", "problem": "no"},
+        ),
+        (cron.stop_database, "stop_database", {}),
+        (cron.start_database, "start_database", {}),
+        (cron.query_database, "query_database", {}),
     ]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

@@ -66,7 +66,8 @@ def test_the_file_lies_beside_the_configuration(environment: dict[str, str], pat
     [
         (
             'sockt = "/a"',
-            "unknown key 'sockt'; known keys: socket, cron_file, dbcalm_user, program, config",
+            "unknown key 'sockt'; known keys: socket, cron_file, dbcalm_user, program, config, systemctl, "
+            "database_unit",
         ),
         ("[socket]\na = 1", f"socket must be {A_PATH}"),
         ("socket = 5", f"socket must be {A_PATH}"),

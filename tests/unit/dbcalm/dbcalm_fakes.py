@@ -50,9 +50,10 @@ def manifest(id: str, seq: int, **more: Any) -> dict[str, Any]:
 
 
 class FakeRootService:
-    """Keeps a set of schedules and answers like the root service. ``installed`` is the set, by id, or None while there
-    is no file; ``refusal`` is given instead of work, ``lost_replies`` are of work that is done but not answered, and
-    while ``down`` nothing is."""
+    """Keeps a set of schedules, and the state of the database's unit, and answers like the root service. ``installed``
+    is the set, by id, or None while there is no file; ``refusal`` is given instead of work, ``lost_replies`` are of
+    work that is done but not answered, and while ``down`` nothing is. What was asked of the unit is in ``verbs``, and
+    ``after_stop`` and ``after_start`` are the states that it has then, one a look."""
 
     def __init__(self) -> None:
         self.installed: dict[int, CronSchedule] | None = None
@@ -60,6 +61,11 @@ class FakeRootService:
         self.down = False
         self.lost_replies = 0
         self.calls = 0
+        self.unit_state = "running"
+        self.after_stop = ["pending", "stopped"]
+        self.after_start = ["pending", "running"]
+        self.verbs: list[str] = []
+        self._coming: list[str] = []
 
     def update_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
         wanted = self._asked(command := UpdateCronSchedules(tuple(schedules)), command.schedules)
@@ -76,6 +82,28 @@ class FakeRootService:
         return self.refusal or Answer(
             200, "ok", {"installed": wanted == self.installed, "present": len(self.installed or {})}
         )
+
+    def stop_database(self) -> Answer:
+        return self._unit("stop", self.after_stop)
+
+    def start_database(self) -> Answer:
+        return self._unit("start", self.after_start)
+
+    def query_database(self) -> Answer:
+        return self._unit("query", None)
+
+    def _unit(self, verb: str, coming: list[str] | None) -> Answer:
+        self.verbs.append(verb)
+        if self.down:
+            raise ServiceUnreachable("the service does not answer: connection refused")
+        if self.refusal is not None:
+            return self.refusal
+        if coming is not None:
+            self._coming = list(coming)
+        if self._coming:
+            self.unit_state = self._coming.pop(0)
+        detail = f"{self.unit_state} (fake), result {self.unit_state}"
+        return Answer(200, "ok", {"unit": "mariadb.service", "state": self.unit_state, "detail": detail})
 
     def _asked(self, command: Command, schedules: tuple[CronSchedule, ...]) -> dict[int, CronSchedule]:
         encode({"cmd": command.wire_name, "args": asdict(command)})
@@ -106,6 +134,8 @@ class FakeMysqlService:
         self.database = {"ok": True, "message": "/usr/bin/mariadb-backup 10.11.19, server 10.11.19"}
         self.free = 10**12
         self.chain_problem: str | None = None
+        self.replaced: list[dict[str, Any]] = []
+        self.wanted: dict[str, Any] = {"job_id": None, "database": None, "want": None}
         self._answers: dict[str, Answer] = {}
         self._change = threading.Condition()
 
@@ -118,7 +148,7 @@ class FakeMysqlService:
         call = ("incremental_backup", (job_id, id, from_backup_id, or_full, schedule_id))
         return self._backup(call, job_id, id, "incremental", from_backup_id, schedule_id)
 
-    def restore_backup(self, job_id: str, id: str, target: str) -> Answer:
+    def restore_backup(self, job_id: str, id: str, target: str, replace: bool) -> Answer:
         facts = {"restore_id": f"r-{job_id[:4]}", "target": target, "target_path": "/var/lib/mysql"}
 
         def work() -> Answer:
@@ -128,7 +158,28 @@ class FakeMysqlService:
             self._accept(job_id, "restore", id, restore=restore)
             return Answer(202, "accepted", {"job_id": job_id, "id": id, "chain": [id], **facts})
 
-        return self._once(("restore_backup", (job_id, id, target)), job_id, work)
+        return self._once(("restore_backup", (job_id, id, target, replace)), job_id, work)
+
+    def bring_back(self, job_id: str, id: str) -> Answer:
+        def work() -> Answer:
+            if id not in [kept["id"] for kept in self.replaced]:
+                return Answer(404, f"nothing that was replaced is kept as {id}", {})
+            self._accept(job_id, "bring_back", id)
+            return Answer(202, "accepted", {"job_id": job_id, "id": id})
+
+        return self._once(("bring_back", (job_id, id)), job_id, work)
+
+    def list_replaced(self) -> Answer:
+        self._reach(("list_replaced", ()))
+        return Answer(200, "ok", {"replaced": self.replaced})
+
+    def database_wanted(self) -> Answer:
+        self._reach(("database_wanted", ()))
+        return Answer(200, "ok", dict(self.wanted))
+
+    def report_database(self, job_id: str, want: str, state: str, problem: str) -> Answer:
+        self._reach(("report_database", (job_id, want, state, problem)))
+        return Answer(200, "ok", {})
 
     def delete_backup(self, id: str) -> Answer:
         def work() -> Answer:

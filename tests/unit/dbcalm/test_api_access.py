@@ -69,7 +69,7 @@ def test_without_a_good_token_it_is_401_and_never_403(
 def test_a_token_opens_the_routes_of_its_scopes_and_no_others(
     http: TestClient, endpoint: Endpoint, sign_in: SignIn
 ) -> None:
-    for scope in ("*", *SCOPES, "backups:*", "restores:*", "processes:*", "clients:*"):
+    for scope in ("*", *SCOPES, "backups:*", "restores:*", "processes:*", "clients:*", "database:*"):
         opens = scope in ("*", endpoint.scope, f"{endpoint.scope.split(':')[0]}:*")
         answer = call(http, endpoint, headers=sign_in(scope))
         assert (answer.status_code == 403) is not opens, (scope, answer.text)

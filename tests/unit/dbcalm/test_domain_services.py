@@ -111,7 +111,7 @@ def test_what_cannot_be_a_backup_is_not_found_and_not_asked_for(
 def test_a_restore_is_sent_one_id(services: Services, mysql: FakeMysqlService, root: Caller) -> None:
     mysql.on_disk = {"one": manifest("one", 1)}
     job = services.restores.create(root, "one", "database")
-    assert mysql.asked_for("restore_backup") == [(job.job_id, "one", "database")]
+    assert mysql.asked_for("restore_backup") == [(job.job_id, "one", "database", False)]
     assert [restore.backup_id for restore in services.restores.list(Query()).items] == ["one"]
 
 

@@ -83,6 +83,7 @@ class Lab:
         self.places = Places(
             engine_name="mariadb",
             tool=str(self.tool),
+            client=str(self.root / "mariadb"),
             credentials=str(self.credentials),
             backup_dir=str(self.backups),
             data_dir=str(self.data),
@@ -110,6 +111,7 @@ class Lab:
             min_full_chains=1,
             min_age=timedelta(0),
             trash_delay=timedelta(hours=24),
+            keep_replaced=timedelta(hours=24),
             max_chain_length=0,
             full_every=timedelta(0),
             mariadb_cmd_socket=self.root / "socket",

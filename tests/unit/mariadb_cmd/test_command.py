@@ -6,8 +6,10 @@ import pytest
 
 from dbcalm_cmd.wire import Command, InvalidCommand
 from dbcalm_mariadb_cmd.command import (
+    BringBack,
     Check,
     CleanupBackups,
+    DatabaseWanted,
     DeleteBackup,
     FullBackup,
     HoldBackup,
@@ -15,22 +17,25 @@ from dbcalm_mariadb_cmd.command import (
     JobLog,
     JobProgress,
     ListBackups,
+    ListReplaced,
     ListTrash,
     ReadEvents,
     ReleaseBackup,
+    ReportDatabase,
     RestoreBackup,
     UndeleteBackup,
     valid_id,
 )
 
 JOB = "0123456789abcdef" * 2
+WANT = "0123456789abcdef"
 GOOD: list[tuple[type[Command], dict[str, Any]]] = [
     (FullBackup, {"job_id": JOB, "id": "monday", "schedule_id": 3}),
     (
         IncrementalBackup,
         {"job_id": JOB, "id": "tuesday", "from_backup_id": "monday", "or_full": True, "schedule_id": 3},
     ),
-    (RestoreBackup, {"job_id": JOB, "id": "monday", "target": "folder"}),
+    (RestoreBackup, {"job_id": JOB, "id": "monday", "target": "folder", "replace": False}),
     (DeleteBackup, {"id": "monday"}),
     (ReadEvents, {"journal": "", "offset": 0, "wait": 0.5}),
     (ListBackups, {"after": "monday", "examine": True}),
@@ -42,6 +47,10 @@ GOOD: list[tuple[type[Command], dict[str, Any]]] = [
     (CleanupBackups, {"job_id": JOB, "ids": ["monday", "tuesday"], "schedule_id": 3}),
     (ListTrash, {}),
     (JobLog, {"job_id": JOB, "offset": 5}),
+    (BringBack, {"job_id": JOB, "id": "monday-restored-2026-11-23-03-00-00"}),
+    (ListReplaced, {}),
+    (DatabaseWanted, {}),
+    (ReportDatabase, {"job_id": JOB, "want": WANT, "state": "failed", "problem": "it did not start"}),
 ]
 FIELDS = [(command, args, field) for command, args in GOOD for field in args]
 
@@ -82,6 +91,10 @@ def test_commands_are_named_on_the_wire_as_in_the_code() -> None:
         "cleanup_backups",
         "list_trash",
         "job_log",
+        "bring_back",
+        "list_replaced",
+        "database_wanted",
+        "report_database",
     ]
 
 
@@ -128,7 +141,7 @@ def takes(command: type[Command], args: dict[str, Any], field: str, values: list
 
 @pytest.mark.parametrize(
     ("command", "args", "field"),
-    [case for case in FIELDS if case[2] in ("id", "from_backup_id", "after")],
+    [case for case in FIELDS if case[2] in ("id", "from_backup_id", "after") and case[0] is not BringBack],
     ids=lambda value: getattr(value, "wire_name", None),
 )
 def test_an_id_is_a_plain_word_in_every_command(
@@ -203,6 +216,42 @@ def test_a_target_is_one_of_two_words() -> None:
         "target",
         ["", "Folder", "folder ", "folder\n", "/tmp", "..", None, True, 0, ["folder"], {}],
     )
+
+
+def test_to_replace_is_for_the_database() -> None:
+    args = {**GOOD[2][1], "target": "database"}
+    takes(RestoreBackup, args, "replace", [True, False])
+    refuses(RestoreBackup, args, "replace", [0, 1, None, "true", "", 1.0, [], {}])
+    with pytest.raises(
+        InvalidCommand, match="^replace is for target database only: a folder is always a new one$"
+    ):
+        RestoreBackup(JOB, "monday", "folder", True)
+
+
+def test_what_was_replaced_has_the_name_of_a_restore() -> None:
+    args = {"job_id": JOB}
+    takes(
+        BringBack, args, "id", ["a", "brought-back-2026-11-23-03-00-00-2", "x" * 64 + "-restored-" + "0" * 19]
+    )
+    refuses(BringBack, args, "id", [*(set(BAD_IDS) - {"a-", "x" * 65, "restores", "trash", "work"}), *NO_IDS])
+
+
+def test_a_want_is_16_hexadecimal_digits() -> None:
+    args = dict(GOOD[-1][1])
+    takes(ReportDatabase, args, "want", ["0" * 16, WANT])
+    refuses(ReportDatabase, args, "want", ["", WANT[1:], WANT + "0", WANT.upper(), WANT + "\n", *NO_IDS])
+
+
+def test_a_report_has_one_of_four_states() -> None:
+    args = dict(GOOD[-1][1])
+    takes(ReportDatabase, args, "state", ["pending", "stopped", "running", "failed"])
+    refuses(ReportDatabase, args, "state", ["", "active", "Running", "failed\n", *NO_IDS])
+
+
+def test_a_problem_is_one_sentence_or_none() -> None:
+    args = dict(GOOD[-1][1])
+    takes(ReportDatabase, args, "problem", ["", "x", "x" * 200, "ä"])
+    refuses(ReportDatabase, args, "problem", ["x" * 201, "a\nb", "\x1b[1m", *NO_IDS])
 
 
 def test_the_journal_is_a_short_text() -> None:

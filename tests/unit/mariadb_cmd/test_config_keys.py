@@ -33,6 +33,7 @@ class All:
     min_full_chains: int
     min_age: timedelta
     trash_delay: timedelta
+    keep_replaced: timedelta
     max_chain_length: int
     full_every: timedelta
     keep_last: int
@@ -116,6 +117,7 @@ def test_an_empty_file_gives_the_documented_defaults(write: Write, text: str) ->
         min_full_chains=1,
         min_age=timedelta(0),
         trash_delay=timedelta(days=1),
+        keep_replaced=timedelta(days=1),
         max_chain_length=0,
         full_every=timedelta(0),
         keep_last=0,

@@ -76,7 +76,7 @@ def test_a_second_restore_is_the_same_as_the_first(lab: Lab, states: dict[str, T
 def test_each_step_works_on_copies_and_in_order(lab: Lab, states: dict[str, Tree]) -> None:
     made = len(lab.calls())
     lab.bring_back(lab.restore_job(CHAINS[2]))
-    copy = f"{lab.data}/.dbcalm-restore"
+    copy = f"{lab.data}/#sql-dbcalm-restore"
     cnf = f"--defaults-file={copy}/data/backup-my.cnf"
     assert lab.calls()[made:] == [
         [cnf, "--prepare", f"--target-dir={copy}/data"],
@@ -219,7 +219,7 @@ def interrupted(lab: Lab, moves: int) -> RestoreJob:
 
 def test_killed_before_the_mark_the_data_directory_is_empty_again(lab: Lab, states: dict[str, Tree]) -> None:
     job = interrupted(lab, -1)
-    assert (lab.data / ".dbcalm-restore/data/ibdata1").exists()
+    assert (lab.data / "#sql-dbcalm-restore/data/ibdata1").exists()
     end = runner.settle(job)
     assert end.reason == "interrupted"
     assert list(lab.data.iterdir()) == []

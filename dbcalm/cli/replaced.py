@@ -1,0 +1,35 @@
+"""``dbcalm replaced``: what restores have replaced, and bringing it back."""
+
+from typing import Annotated
+
+import typer
+
+from dbcalm.cli import waiting
+from dbcalm.cli.confirm import Confirm, require_host
+from dbcalm.cli.lists import Json
+from dbcalm.cli.output import show
+from dbcalm.cli.start import caller
+from dbcalm.cli.system import services
+
+app = typer.Typer(no_args_is_help=True)
+
+_COLUMNS = ("id", "backup_id", "replaced_at", "keep_until", "size")
+
+
+@app.command("list")
+def list_replaced(as_json: Json = False) -> None:
+    """List what restores have replaced and what is still kept, the newest first."""
+    show([dict(kept) for kept in services().restores.replaced()], _COLUMNS, as_json=as_json)
+
+
+@app.command("bring-back")
+def bring_back(
+    id: Annotated[str, typer.Argument(help="Its id, as the list has it.")], confirm: Confirm = ""
+) -> None:
+    """Bring back what a restore replaced, and keep what is there now in its turn. The database is stopped meanwhile."""
+    system = services()
+    require_host(f"the database is stopped, and its data exchanged for what {id} replaced", confirm)
+    job = system.restores.bring_back(caller(), id)
+    with waiting.detachable(job.job_id):
+        waiting.wait(system, job.job_id, f"bringing back {id}")
+        print(f"{id} is back, and the database runs with it")

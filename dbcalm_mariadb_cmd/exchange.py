@@ -1,0 +1,169 @@
+"""Exchanging what is in a data directory for other data on the same file system, name by name.
+
+The directory itself can neither be moved nor given another's place: its parent is root's, and in a unit it is a mount
+of its own. So each name moves by itself, in an order that keeps every server from starting on a mixture, also after a
+power cut: InnoDB's first file leaves first and comes last, and the redo log of one or the other is always there.
+Without the first and with the second MariaDB 10.11 refuses to start ("Creating system tablespace with existing redo
+log file") and changes nothing.
+
+Which entry is of which data is told by inode numbers that were written down before, so an exchange that was cut short
+at any step can be turned back.
+"""
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.adapter.linux import exchange_names, rename_new
+from dbcalm_mariadb_cmd.adapter.tree import sync_folder, write_synced
+from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR
+
+FACTS = ".dbcalm.json"
+"""In the folder of what was replaced: what and when it was. It stays there when the rest leaves."""
+
+_REDO = "ib_logfile0"
+_OUT = {"ibdata1": 0, "aria_log_control": 1}
+_IN = {"aria_log_control": 1, "ibdata1": 2}
+_LOCKED_BY_A_SERVER = ("aria_log_control", "ibdata1")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a folder of replaced data is: under which id it can be brought back, the backup that took its place (None:
+    it was no backup), when that was, and by which job."""
+
+    id: str
+    backup_id: str | None
+    replaced_at: str
+    job_id: str
+
+
+def read_facts(folder: Path) -> Facts | None:
+    """Return what a folder of replaced data is, or None if that cannot be told."""
+    try:
+        return Facts(**json.loads((folder / FACTS).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+class Exchange:
+    """One exchange: ``coming`` is the data that comes, ``leaving`` the folder that is made for what goes. The inode
+    numbers are written down in ``record``."""
+
+    def __init__(self, data_dir: Path, coming: Path, leaving: Path, record: Path) -> None:
+        self.leaving = leaving
+        self._data_dir = data_dir
+        self._coming = coming
+        self._record = record
+
+    def begin(self, facts: Facts) -> None:
+        """Make the folder, and write down what there is; raise OSError, also where something cannot be moved."""
+        stays = sorted(_names(self._data_dir, theirs=True) & _names(self._coming))
+        if stays:
+            raise PermissionError(
+                errno.EPERM,
+                "does not belong to user mysql and would have to be moved",
+                str(self._data_dir / stays[0]),
+            )
+        self.leaving.mkdir(0o700)
+        write_synced(self.leaving / FACTS, json.dumps(asdict(facts)))
+        here = {name: (self._data_dir / name).lstat().st_ino for name in _names(self._data_dir)}
+        write_synced(self._record, json.dumps(here))
+        sync_folder(self._data_dir)
+
+    def is_worth_keeping(self) -> bool:
+        """Tell whether anything was there to be replaced."""
+        return bool(self._recorded())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the locks that a server takes on its files (fcntl(2)), so that none starts in this block before the
+        first file is gone; raise BlockingIOError if one has them."""
+        held = []
+        try:
+            for name in _LOCKED_BY_A_SERVER:
+                with suppress(FileNotFoundError):
+                    held.append(os.open(self._data_dir / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+                    fcntl.lockf(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+
+    def forward(self) -> None:
+        """Put what comes into the place of what is there; raise OSError, with the exchange half done."""
+        before = self._recorded()
+        self._exchange(self._coming, self.leaving, lambda name, inode: before.get(name) == inode)
+
+    def back(self) -> None:
+        """Put everything back, from wherever it was cut short, with what a server has made since in the other folder.
+        Raise OSError; it can be called again."""
+        before = self._recorded()
+        self._exchange(self.leaving, self._coming, lambda name, inode: before.get(name) != inode)
+
+    def forget(self) -> None:
+        """Remove the folder that was made, once it is empty but for the facts, or if it was never used."""
+        with suppress(FileNotFoundError):
+            (self.leaving / FACTS).unlink()
+            self.leaving.rmdir()
+
+    def _recorded(self) -> dict[str, int]:
+        return dict(json.loads(self._record.read_bytes()))
+
+    def _exchange(self, source: Path, sink: Path, leaves: Callable[[str, int], bool]) -> None:
+        """Let what ``leaves`` go to the sink, and what is in the source and does not leave come."""
+        home = self._data_dir
+
+        def goes(path: Path) -> bool:
+            return leaves(path.name, path.lstat().st_ino)
+
+        for path in _ordered(home, _OUT):
+            if path.name != _REDO and goes(path):
+                rename_new(path, sink / path.name)
+                if path.name in _OUT:
+                    sync_folder(home)
+        redo = home / _REDO
+        if os.path.lexists(redo) and goes(redo):
+            self._exchange_redo(redo, source, sink)
+        sync_folder(sink)
+        sync_folder(home)
+        for path in _ordered(source, _IN):
+            if path.name in _IN:
+                sync_folder(home)
+            rename_new(path, (sink if goes(path) else home) / path.name)
+        sync_folder(home)
+        sync_folder(source)
+        sync_folder(sink)
+
+    def _exchange_redo(self, redo: Path, source: Path, sink: Path) -> None:
+        """Put the redo log that comes in the place of the one that leaves, at once where the file system can."""
+        try:
+            exchange_names(redo, source / _REDO)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+            rename_new(redo, sink / _REDO)
+
+
+def _ordered(folder: Path, order: dict[str, int]) -> list[Path]:
+    """Return the entries: those of low numbers first, then or before them all others."""
+    rest = 2 if order is _OUT else 0
+    return [folder / name for name in sorted(_names(folder), key=lambda name: (order.get(name, rest), name))]
+
+
+def _names(folder: Path, *, theirs: bool = False) -> set[str]:
+    """Return what is to be moved in a folder: not our own folders, and not what belongs to another user, such as a
+    lost+found, or with ``theirs`` just that."""
+    us = os.geteuid()
+    return {
+        path.name
+        for path in folder.iterdir()
+        if path.name != FACTS
+        and not path.name.startswith(OURS_IN_DATA_DIR)
+        and (path.lstat().st_uid != us) == theirs
+    }
