@@ -27,6 +27,9 @@ mariadb-backup (seen with MariaDB 10.11)."""
 REPLACED = f"{OURS_IN_DATA_DIR}replaced-"
 """Begins the names of the folders with what a restore replaced."""
 
+REMOVING = f"{OURS_IN_DATA_DIR}removing-"
+"""Begins the names of the folders that are removed at the next look."""
+
 
 @dataclass(frozen=True)
 class Places:

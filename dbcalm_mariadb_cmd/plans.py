@@ -241,10 +241,12 @@ class Planner:
 
     def _target(self, command: RestoreBackup) -> tuple[str, Path]:
         stamp = datetime.now(UTC).strftime(_STAMP)
-        restore_id = _free_name(self._restore_dir, f"{command.id}-restored-{stamp}")
-        in_place = command.target == "database"
+        name, data_dir = f"{command.id}-restored-{stamp}", self._settings.data_dir
         self._restore_dir.mkdir(mode=0o700, exist_ok=True)
-        return restore_id, self._settings.data_dir if in_place else self._restore_dir / restore_id
+        if command.target == "database":
+            return _free_name(data_dir, name, REPLACED), data_dir
+        restore_id = _free_name(self._restore_dir, name)
+        return restore_id, self._restore_dir / restore_id
 
 
 def _told(command: FullBackup | IncrementalBackup | RestoreBackup) -> dict[str, object]:

@@ -20,7 +20,7 @@ from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, write_synced
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused, describe
 from dbcalm_mariadb_cmd.exchange import Exchange, Facts
-from dbcalm_mariadb_cmd.jobs import REPLACED, Job, Progress, ReplacingJob, RestoreJob
+from dbcalm_mariadb_cmd.jobs import REMOVING, REPLACED, Job, Progress, ReplacingJob, RestoreJob
 from dbcalm_mariadb_cmd.manifest import read_manifest
 from dbcalm_mariadb_cmd.switch import Switch
 
@@ -87,7 +87,7 @@ def carry_out(job: ReplacingJob, output: tool.Output, lock: int, journal: Journa
     if stage is None:
         if isinstance(job, RestoreJob):
             restore.make_whole(job, output, lock)
-        work.begin()
+        work.require_movable()
     try:
         if stage is None:
             work.stop_and_exchange()
@@ -109,15 +109,16 @@ class _Work:
         self._switch = Switch(job.places.job(job.job_id), job.job_id, journal)
         self._progress = Progress(job.places.job(job.job_id), 0)
 
-    def begin(self) -> None:
-        job = self._job
-        backup_id = job.chain[-1] if isinstance(job, RestoreJob) else None
-        self._exchange.begin(Facts(job.restore_id, backup_id, self._journal.now(), job.job_id))
+    def require_movable(self) -> None:
+        self._exchange.require_movable()
 
     def stop_and_exchange(self) -> None:
         self._enter(STOPPING, "stopping the database")
         self._require_stopped()
+        job = self._job
+        backup_id = job.chain[-1] if isinstance(job, RestoreJob) else None
         with self._exchange.locked():
+            self._exchange.begin(Facts(job.restore_id, backup_id, self._journal.now(), job.job_id))
             self._enter(MOVING, "exchanging the data")
             self._exchange.forward()
         self._enter(MOVED, "starting the database")
@@ -128,7 +129,9 @@ class _Work:
         self._require_health(self._lowest_lsn())
 
     def finish(self) -> None:
-        if not self._exchange.is_worth_keeping():
+        if self._exchange.is_worth_keeping():
+            self._exchange.succeed()
+        else:
             self._exchange.forget()
         emptied = self._job.working if isinstance(self._job, RestoreJob) else self._job.data
         if emptied.exists():
@@ -227,7 +230,8 @@ def _problem(pulse: server.Pulse, data_dir: str, lowest_lsn: int) -> str | None:
 def _exchange(job: ReplacingJob) -> Exchange:
     data_dir = Path(job.places.data_dir)
     record = job.places.job(job.job_id) / "exchange.json"
-    return Exchange(data_dir, job.data, data_dir / (REPLACED + job.restore_id), record)
+    leaving, strays = data_dir / (REPLACED + job.restore_id), data_dir / (REMOVING + job.restore_id)
+    return Exchange(data_dir, job.data, leaving, strays, record)
 
 
 def _stage_file(job: Job) -> Path:

@@ -10,10 +10,8 @@ from dbcalm_mariadb_cmd.clock import moment, text_of
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused, describe
 from dbcalm_mariadb_cmd.exchange import Facts, read_facts
-from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR, REPLACED
+from dbcalm_mariadb_cmd.jobs import REMOVING, REPLACED
 from dbcalm_mariadb_cmd.settings import Settings
-
-_REMOVING = f"{OURS_IN_DATA_DIR}removing-"
 
 
 @dataclass(frozen=True)
@@ -23,9 +21,14 @@ class Kept:
     folder: Path
     facts: Facts
 
-    def keep_until(self, delay: timedelta) -> str:
-        """When it may be removed."""
-        return text_of(moment(self.facts.replaced_at) + delay)
+    def keep_until(self, delay: timedelta) -> str | None:
+        """When it may be removed; None for what was not put back after a failure, which nobody removes but root."""
+        return text_of(moment(self.facts.replaced_at) + delay) if self.facts.succeeded else None
+
+    def is_due(self, delay: timedelta, now: str) -> bool:
+        """Tell whether it may be removed now."""
+        until = self.keep_until(delay)
+        return until is not None and until <= now
 
 
 def kept_in(data_dir: Path) -> list[Kept]:
@@ -54,15 +57,13 @@ def purge(settings: Settings, control: JobControl) -> None:
     left. What is being removed is renamed first: nobody brings it back from then on."""
     now = control.journal.now()
     doubted = control.history.clock.doubt(now)
-    if not doubted and any(
-        kept.keep_until(settings.keep_replaced) <= now for kept in kept_in(settings.data_dir)
-    ):
+    if not doubted and any(kept.is_due(settings.keep_replaced, now) for kept in kept_in(settings.data_dir)):
         try:
             with control.locked():
                 _condemn(settings, now)
         except Refused:
             pass  # A job runs; it may be the one that brings it back.
-    for folder in _ours(settings.data_dir, _REMOVING):
+    for folder in _ours(settings.data_dir, REMOVING):
         try:
             remove_tree(folder)
         except OSError as error:
@@ -71,8 +72,8 @@ def purge(settings: Settings, control: JobControl) -> None:
 
 def _condemn(settings: Settings, now: str) -> None:
     for kept in kept_in(settings.data_dir):
-        if kept.keep_until(settings.keep_replaced) <= now:
-            kept.folder.rename(kept.folder.with_name(_REMOVING + kept.facts.id))
+        if kept.is_due(settings.keep_replaced, now):
+            kept.folder.rename(kept.folder.with_name(REMOVING + kept.facts.id))
 
 
 def _ours(data_dir: Path, beginning: str) -> list[Path]:

@@ -247,7 +247,9 @@ class ReplacedData(Answer):
     id: str
     backup_id: Annotated[str | None, Field(description="What took its place; null where that was no backup.")]
     replaced_at: Time
-    keep_until: Time
+    keep_until: Annotated[
+        Time | None, Field(description="Null where the restore failed and did not put it back.")
+    ]
     size: int
 
 

@@ -76,11 +76,12 @@ def _replace(id: str, target: Target, confirm: str) -> None:
         print(f"restore of {id}: over the database's data, job {job.job_id}", flush=True)
         waiting.wait(system, job.job_id, f"restore of {id}")
     print(f"backup {id} is restored, and the database runs with it")
-    for kept in system.restores.replaced()[:1]:
-        print(
-            f"what it replaced is kept until {kept['keep_until']}; "
-            f"to bring it back: dbcalm replaced bring-back {kept['id']}"
-        )
+    for kept in system.restores.replaced():
+        if kept["id"] == job.facts["restore_id"]:
+            print(
+                f"what it replaced is kept until {kept['keep_until']}; "
+                f"to bring it back: dbcalm replaced bring-back {kept['id']}"
+            )
 
 
 @app.command("list")
