@@ -11,6 +11,7 @@ import subprocess
 _SECONDS = 30.0
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _STATES = {"active": "running", "reloading": "running", "inactive": "stopped", "failed": "failed"}
+_SHOWN = ("LoadState", "ActiveState", "SubState", "Result")
 _SOCKET = re.compile(r"[A-Za-z0-9:_.@\\-]{1,240}\.socket")
 
 
@@ -26,8 +27,7 @@ class DatabaseUnit:
         self._unit = unit
 
     def state(self) -> dict[str, object]:
-        """Return ``unit``; ``state``: running, stopped, failed, or pending while it changes; and ``detail`` for people.
-        Raise UnitError."""
+        """Return ``unit``, ``state`` (running, stopped, failed, pending) and ``detail`` for people. Raise UnitError."""
         facts = self._facts()
         state = _STATES.get(facts["ActiveState"], "pending") if facts["Job"] in ("", "0") else "pending"
         detail = f"{facts['ActiveState']} ({facts['SubState']}), result {facts['Result']}"
@@ -35,6 +35,7 @@ class DatabaseUnit:
 
     def stop(self) -> None:
         """Have it stopped, with the sockets that would start it; return at once. Raise UnitError."""
+        self._facts()
         self._run("stop", "--no-block", *self._sockets(), self._unit)
 
     def start(self) -> None:
@@ -46,11 +47,11 @@ class DatabaseUnit:
 
     def _facts(self) -> dict[str, str]:
         if not self._unit:
-            raise UnitError(
-                "no database_unit is named in cmd.toml, so the database cannot be stopped and started"
-            )
-        said = self._run("show", "--property=LoadState,ActiveState,SubState,Result,Job", self._unit)
+            raise UnitError("no database_unit is named in cmd.toml, so nothing stops or starts the database")
+        said = self._run("show", f"--property={','.join(_SHOWN)},Job", self._unit)
         facts = {"Job": "", **dict(line.partition("=")[::2] for line in said.splitlines())}
+        if not facts.keys() >= set(_SHOWN):
+            raise UnitError(f"systemctl show {self._unit} does not say how it is")
         if facts["LoadState"] != "loaded":
             raise UnitError(f"{self._unit}, which cmd.toml names as database_unit, is {facts['LoadState']}")
         return facts
