@@ -10,7 +10,8 @@ from dbcalm.logger import log
 from dbcalm_cmd_client import Answer, ServiceUnreachable
 
 _MOST_REFUSALS = 20
-"""So many rounds the root service may fail or be silent before the job is told; a round is about half a second."""
+"""So many rounds of one want the root service may fail or be silent before the job is told; a round is about half a
+second."""
 
 _LONGEST_PROBLEM = 200
 
@@ -23,6 +24,7 @@ class Database:
         self._mysql = mysql
         self._root = root
         self._served = ""
+        self._refused = ""
         self._refusals = 0
 
     def require_unit(self) -> None:
@@ -53,7 +55,8 @@ class Database:
             if not begins and goal == "stopped" and unit["state"] in ("running", "pending"):
                 unit = _told(act)  # Somebody has started it again.
         except (ServiceUnreachable, Unavailable) as error:
-            self._refusals += 1
+            self._refusals = self._refusals + 1 if want == self._refused else 1
+            self._refused = want
             return ("failed", _cut(str(error))) if self._refusals > _MOST_REFUSALS else ("pending", "")
         self._refusals = 0
         if begins:

@@ -98,7 +98,7 @@ class FakeRootService:
             raise ServiceUnreachable("the service does not answer: connection refused")
         if self.refusal is not None:
             return self.refusal
-        if coming is not None:
+        if coming is not None and not self._coming:
             self._coming = list(coming)
         if self._coming:
             self.unit_state = self._coming.pop(0)
