@@ -25,6 +25,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import exchange_names, rename_new
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder, write_synced
+from dbcalm_mariadb_cmd.clock import moment
 from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR
 
 FACTS = ".dbcalm.json"
@@ -55,7 +56,9 @@ class Facts:
 def read_facts(folder: Path) -> Facts | None:
     """Return what a folder of replaced data is, or None if that cannot be told."""
     try:
-        return Facts(**json.loads((folder / FACTS).read_bytes()))
+        facts = Facts(**json.loads((folder / FACTS).read_bytes()))
+        moment(facts.replaced_at)
+        return facts
     except (OSError, ValueError, TypeError):
         return None
 

@@ -63,6 +63,8 @@ def purge(settings: Settings, control: JobControl) -> None:
                 _condemn(settings, now)
         except Refused:
             pass  # A job runs; it may be the one that brings it back.
+        except OSError as error:
+            log("error", f"cannot remove what was replaced: {describe(error)}")
     for folder in _ours(settings.data_dir, REMOVING):
         try:
             remove_tree(folder)

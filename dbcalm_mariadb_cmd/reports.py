@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Reports:
     def __init__(self, settings: Settings, control: JobControl) -> None:
         self._settings = settings
         self._control = control
+        self._reporting = threading.Lock()
 
     def backups(self, command: ListBackups) -> Answer:
         """Return the manifests of whole backups, some at a time: fewer if looking at their files takes long."""
@@ -73,7 +75,8 @@ class Reports:
         wanted = self._control.history.wanted
         if wanted is None or wanted["job_id"] != command.job_id:
             return _ok()
-        return switch.report(self._job(command.job_id), command)
+        with self._reporting:  # The API and the command line may both pass it on.
+            return switch.report(self._job(command.job_id), command)
 
     def progress(self, command: JobProgress) -> Answer:
         """Return how far a job is."""

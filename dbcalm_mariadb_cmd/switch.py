@@ -21,6 +21,10 @@ REACHED_SECONDS = 960.0
 SILENT_SECONDS = 120.0
 """How long nobody may report: the API, if it died, is back after seconds."""
 
+_ONLY_ITS_UNIT = {
+    "stopped": "a server still works in the data directory, though the database's unit is stopped",
+    "running": "no server answers, though the database's unit is running",
+}
 _POLL_SECONDS = 0.1
 _REPORT = "database.json"
 
@@ -52,7 +56,8 @@ class Switch:
                 "nobody passes it on that the database is to be stopped or started; see that dbcalm-api runs"
             )
         if waited > REACHED_SECONDS:
-            raise JobFailed(f"the database's unit is not {state} after {REACHED_SECONDS / 60:g} minutes")
+            seen = _ONLY_ITS_UNIT[state] if told == state else f"the database's unit is not {state}"
+            raise JobFailed(f"after {REACHED_SECONDS / 60:g} minutes {seen}")
         return told == state
 
     def pause(self) -> None:
@@ -65,7 +70,7 @@ class Switch:
             report = json.loads(self._file.read_bytes())
             if report["want"] == self._want:
                 return report["state"], report["problem"], float(report["at"]) - self._asked_at
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         return "", "", 0.0
 
