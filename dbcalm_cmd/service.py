@@ -1,9 +1,8 @@
 """dbcalm-cmd, the service that runs as root.
 
-It takes commands over a Unix socket from user ``dbcalm`` or root: to replace the cron file by a set of schedules and to
-say whether it is that set's; to stop, start and look at the database's one unit. Schedules arrive as bounded integers
-and closed words, the others have no arguments. It never takes text or a path from a caller, never deletes, runs no
-program but systemctl, and loads nothing but the standard library and this package.
+It takes commands over a Unix socket from user ``dbcalm`` or root: to replace the cron file by a set of schedules and
+say whether it is that set's; to stop, start and look at the database's unit. Schedules are bounded integers and closed
+words. It takes no text or path from a caller, runs nothing but systemctl, loads the standard library and this package.
 """
 
 import os
@@ -51,14 +50,19 @@ def handlers(settings: Settings) -> Handlers:
         return {"code": 200, "status": "ok", "installed": installed, "present": present}
 
     def database(do: Callable[[], object] | None, log_as: str = "") -> Answer:
+        if not one_verb_at_a_time.acquire(
+            timeout=1.0
+        ):  # Not later: whoever asked may want something else by then.
+            return {"code": 503, "status": "systemctl is busy with what was asked for before"}
         try:
-            with one_verb_at_a_time:
-                if do is not None:
-                    do()
-                    log("info", f"{settings.database_unit} is {log_as}, as was asked")
-                return {"code": 200, "status": "ok", **unit.state()}
+            if do is not None:
+                do()
+                log("info", f"{settings.database_unit} is {log_as}, as was asked")
+            return {"code": 200, "status": "ok", **unit.state()}
         except UnitError as error:
             return {"code": 503, "status": str(error)}
+        finally:
+            one_verb_at_a_time.release()
 
     return {
         UpdateCronSchedules: update_cron_schedules,

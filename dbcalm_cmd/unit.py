@@ -1,5 +1,4 @@
-"""The database's one unit, which the root service stops, starts and asks about: it is named in root's own
-configuration, and nowhere else.
+"""The database's one unit, which root stops, starts and asks about: root's own configuration names it, nobody else.
 
 A unit that sockets start (Debian 12 has a mariadb.socket) is only stopped together with them: any client that connected
 would start it again. Those that are enabled are started with it.
@@ -72,6 +71,6 @@ class DatabaseUnit:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UnitError(f"{self._systemctl} {arguments[0]}: {error}") from error
         if done.returncode:
-            said = " ".join(done.stderr.split())[:300]
-            raise UnitError(f"systemctl {arguments[0]} {self._unit} ended with {done.returncode}: {said}")
+            ended = f"systemctl {arguments[0]} {self._unit} ended with {done.returncode}"
+            raise UnitError(f"{ended}: {' '.join(done.stderr.split())[:300]}")
         return done.stdout.strip()

@@ -51,6 +51,9 @@ class Database:
         act = self._root.stop_database if goal == "stopped" else self._root.start_database
         begins = want != self._served
         try:
+            if begins and want == self._refused and _told(self._root.query_database)["state"] == goal:
+                self._served = want  # It was done, and only its answer was lost.
+                return goal, ""
             unit = _told(act if begins else self._root.query_database)
             if not begins and goal == "stopped" and unit["state"] in ("running", "pending"):
                 unit = _told(act)  # Somebody has started it again.

@@ -2,6 +2,7 @@
 processes, whose answers are written by hand as systemd 252 gives them."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from conftest import Service
 
 from dbcalm_cmd import unit as unit_module
 from dbcalm_cmd.unit import DatabaseUnit, UnitError
-from dbcalm_cmd_client import CmdClient
+from dbcalm_cmd_client import CmdClient, ServiceUnreachable
 
 UNIT = "mariadb.service"
 _PROGRAM = """#!/usr/bin/python3
@@ -247,6 +248,23 @@ class TestTheService:
         service = root_service(systemctl=str(systemctl.path), database_unit=UNIT)
         assert service.ask(command, **args)["code"] == 400
         assert systemctl.calls == []
+
+    def test_that_hangs_is_not_asked_for_more_in_a_queue(
+        self, systemctl: Systemctl, root_service: Callable[..., Service]
+    ) -> None:
+        """What waits its turn is done when nobody wants it any more: a stop after the start, for instance."""
+        path = root_service(systemctl=str(systemctl.path), database_unit=UNIT).path
+        systemctl.does("stop", "__import__('time').sleep(4)")
+        hasty = CmdClient(path, 0.3)
+        for _ in range(5):
+            with pytest.raises(ServiceUnreachable):
+                hasty.stop_database()
+        busy = CmdClient(path).start_database()
+        assert (busy.code, busy.status) == (503, "systemctl is busy with what was asked for before")
+        deadline = time.monotonic() + 15
+        while CmdClient(path).query_database().code != 200:
+            assert time.monotonic() < deadline
+        assert [order[1] for order in systemctl.orders] == ["stop"]
 
     def test_without_a_unit_does_nothing(
         self, systemctl: Systemctl, root_service: Callable[..., Service]

@@ -133,6 +133,18 @@ def test_a_root_service_that_was_away_for_a_while_is_forgiven(
     assert "failed" not in {state for state, _ in told(mysql)}
 
 
+def test_an_order_whose_answer_was_lost_is_looked_at_first(
+    helper: Database, mysql: FakeMysqlService, root_service: FakeRootService
+) -> None:
+    want(mysql, "stopped")
+    root_service.down = True
+    helper.serve()
+    root_service.down, root_service.unit_state = False, "stopped"
+    helper.serve()
+    assert root_service.verbs == ["stop", "query"]
+    assert told(mysql) == [("pending", ""), ("stopped", "")]
+
+
 def test_the_next_want_has_its_own_patience(
     helper: Database, mysql: FakeMysqlService, root_service: FakeRootService
 ) -> None:
