@@ -81,11 +81,11 @@ class Replacing(Rig):
             self.signal_runner(signal.SIGCONT)
 
     def is_whole(self, expected: dict[str, str]) -> None:
-        """Fail unless the database runs with just this data, and no job or leftover is there."""
+        """Fail unless the database runs with just this data, no job runs, and no copy of one is left."""
         assert self.sandbox.database.process is not None
         assert self.tables() == expected
         assert self.api.call("GET", "/processes?query=status|running")["items"] == []
-        assert wait_until(lambda: not list(self.data.glob(f"{OURS_IN_DATA_DIR}re[sm]*")), 10)
+        assert not list(self.data.glob(f"{OURS_IN_DATA_DIR}restore*"))
 
 
 @pytest.fixture(scope="module")
