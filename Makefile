@@ -8,6 +8,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # Made by `make binaries`, of the pinned libraries that are in the programs.
 OF_BINARIES := build/binaries/venv/bin/python
+SUITE := bookworm
 PACKAGES := dbcalm dbcalm_cmd dbcalm_cmd_client dbcalm_mariadb_cmd dbcalm_mariadb_cmd_client
 LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
@@ -25,11 +26,11 @@ test: install tools ## all tests, those with real services too (about 12 minutes
 	@$(PYTHON) -m pytest --ignore=tests/binaries --ignore=tests/packages
 
 .PHONY: e2e
-e2e: install ## the units on a Debian that is booted in a container, with an escape drill (root)
-	@$(PYTHON) -m pytest -m e2e tests/e2e
+e2e: install judges deb ## the package on a Debian that is booted in a container; SUITE=trixie for that one (root)
+	@SUITE=$(SUITE) $(PYTHON) -m pytest -m e2e tests/e2e
 
 .PHONY: e2e-clean
-e2e-clean: ## remove the system that `make e2e` keeps
+e2e-clean: ## remove the systems that `make e2e` keeps
 	rm -rf /var/tmp/dbcalm-e2e-cache
 
 .PHONY: check

@@ -2,7 +2,7 @@
 
 It takes commands over a Unix socket from user ``dbcalm`` or root: to replace the cron file by a set of schedules and
 say whether it is that set's; to stop, start and look at the database's unit. Schedules are bounded integers and closed
-words. It takes no text or path from a caller, runs nothing but systemctl, loads the standard library and this package.
+words. It never takes text or a path from a caller, runs only systemctl, and loads the standard library and itself.
 """
 
 import os

@@ -1,6 +1,7 @@
 """From a command to a job that may start: what is checked, what is decided, and what is told of it."""
 
 import os
+import shlex
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +85,7 @@ class Planner:
         chain = preflight.chain_of(self._settings.backup_dir, command.id)
         restore_id, target_path = self._target(command)
         if command.replace:
-            tool = preflight.ready_for_replace(self._settings, chain)
+            tool = preflight.ready_for_replace(self._settings, chain, self._kept_advice)
         else:
             tool = preflight.ready_for_restore(self._settings, chain, command.target, target_path)
         job = RestoreJob(
@@ -218,6 +219,14 @@ class Planner:
             f"; {preflight.megabytes(size)} more are in the trash until {until}; "
             f"root may remove them: rm -r {trash.folder}/*"
         )
+
+    def _kept_advice(self) -> str:
+        found = kept_in(self._settings.data_dir)
+        if not found:
+            return ""
+        until = found[-1].keep_until(self._settings.keep_replaced)
+        folders = " ".join(shlex.quote(str(kept.folder)) for kept in found)
+        return f"; what earlier restores replaced is kept, the first until {until}; root may remove it: rm -r {folders}"
 
     def _places(self, tool: Path | None) -> Places:
         settings = self._settings

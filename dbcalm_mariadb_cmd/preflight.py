@@ -81,14 +81,14 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
     return program
 
 
-def ready_for_replace(settings: Settings, chain: list[Manifest]) -> Path:
+def ready_for_replace(settings: Settings, chain: list[Manifest], advice: Callable[[], str]) -> Path:
     """Return the tool if the chain can take the place of what is in the data directory; raise Refused as
-    ``ready_for_restore`` does. The server may run, and may be unable to."""
+    ``ready_for_restore`` does, with this advice where there is no space. The server may run, and may be unable to."""
     require_exchange(settings)
     program = backup_tool(settings)
     _require_same_tool(settings, program, chain[-1])
     _require_inside(settings.backup_dir / chain[-1].id, chain[-1])
-    require_space(settings.data_dir, sum(manifest.size for manifest in chain), "the restore")
+    require_space(settings.data_dir, sum(manifest.size for manifest in chain), "the restore", advice)
     return program
 
 

@@ -166,7 +166,7 @@ def pages() -> dict[str, str]:
         f"{_NAME}-config.5": config_page(),
         f"{_NAME}-cmd.8": service_page(
             f"{_NAME}-cmd",
-            "the service of DBCalm that runs as root, for the cron file",
+            "the service of DBCalm that runs as root, for the cron file and the database's unit",
             root_service,
             {
                 str(ORDERS): "The configuration; it may be missing.",

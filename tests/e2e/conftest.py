@@ -2,15 +2,16 @@
 
 import os
 import shutil
-import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dev.sandbox_lib.api import Api
-from tests.e2e.machine import TOOLS, Machine, make, set_up
+from tests.e2e import packages
+from tests.e2e.machine import TOOLS, Machine, install, make, set_up
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -24,19 +25,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def machine() -> Iterator[Machine]:
-    """A booted Debian with MariaDB, in which DBCalm was set up."""
+def story() -> dict[str, str]:
+    """What was said while the machine was set up, by what was done."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def machine(story: dict[str, str]) -> Iterator[Machine]:
+    """A booted Debian with MariaDB, in which the package of this commit was installed and set up."""
     assert os.getuid() == 0, "only root can boot a container"
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     assert not missing, (
         f"missing: {', '.join(missing)}; on Debian: apt-get install debootstrap systemd-container"
     )
-    assert sys.version_info[:2] == (3, 11), "the machine's Python, 3.11, is given the libraries of this one"
     folder = Path(tempfile.mkdtemp(prefix="dbcalm-e2e-", dir="/var/tmp"))
     made = make(folder)
     try:
         made.boot()
-        set_up(made)
+        began = time.monotonic()
+        story["install"] = install(made, packages.of_checkout())
+        story["setup"] = set_up(made)
+        story["seconds"] = str(time.monotonic() - began)
         yield made
     finally:
         made.end()

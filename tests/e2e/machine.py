@@ -1,4 +1,4 @@
-"""A Debian of its own, booted in a container, with MariaDB and DBCalm's units in it.
+"""A Debian of its own, booted in a container, with MariaDB in it; SUITE in the environment says which.
 
 The base is made once by debootstrap and kept in ``CACHE``; each machine is a copy of it that is thrown away.
 """
@@ -19,22 +19,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dev.sandbox_lib import programs
 from dev.sandbox_lib.api import Api
 
 CHECKOUT = Path(__file__).parents[2]
 CACHE = Path("/var/tmp/dbcalm-e2e-cache")
 TOOLS = ("debootstrap", "systemd-nspawn", "nsenter")
 
-_SUITE, _MIRROR = "bookworm", "http://deb.debian.org/debian"
-_FIRST = "systemd,systemd-sysv,dbus,cron,procps,openssl,python3,ca-certificates"
-_SECOND = ("mariadb-server", "mariadb-backup", "zstd")
-_HOME = "usr/lib/dbcalm"
-_PROGRAMS = ("dbcalm", "dbcalm-cmd", "dbcalm-mariadb-cmd")
+SUITE = os.environ.get("SUITE") or "bookworm"
+PASSWORD = "correct horse battery staple"
+
+_MIRROR = "http://deb.debian.org/debian"
+_FIRST = "systemd,systemd-sysv,dbus,cron,procps,openssl,python3,ca-certificates,zstd"
+_SECOND = ("mariadb-server", "mariadb-backup", "logrotate")
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
 _NEW_NETWORK = 0x40000000
 _BOOT_SECONDS = 120.0
-
-UNITS = sorted(path.name for path in (CHECKOUT / "packaging" / "systemd").iterdir())
 
 
 class Machine:
@@ -66,6 +65,13 @@ class Machine:
         self._container.wait(90)
         self._container = None
 
+    def cut_power(self) -> None:
+        """End it at once, as a power cut does; what it had not written to the device may be there all the same."""
+        assert self._container is not None
+        os.kill(self._first, signal.SIGKILL)
+        self._container.wait(30)
+        self._container = None
+
     def end(self) -> None:
         """End it, however it is."""
         if self._container is not None:
@@ -77,17 +83,19 @@ class Machine:
                 self._container.wait()
             self._container = None
 
-    def try_to(self, command: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+    def try_to(
+        self, command: str, text: str = "", seconds: float = 120
+    ) -> "subprocess.CompletedProcess[str]":
         """Run a shell's command line; return how it ended."""
         return subprocess.run(
             ["nsenter", f"--target={self._first}", "--all", "--", "/bin/sh", "-c", command],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"},
-            input=text, capture_output=True, text=True, timeout=120, check=False,
+            env={**_ENVIRONMENT, "LC_ALL": "C.UTF-8", "HOME": "/root"},
+            input=text, capture_output=True, text=True, timeout=seconds, check=False,
         )  # fmt: skip
 
-    def run(self, command: str, text: str = "") -> str:
+    def run(self, command: str, text: str = "", seconds: float = 120) -> str:
         """Run a shell's command line, which must succeed; return what it said."""
-        done = self.try_to(command, text)
+        done = self.try_to(command, text, seconds)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
@@ -160,46 +168,27 @@ class _ApiInside(Api):
 
 
 def make(folder: Path) -> Machine:
-    """Return a machine that is not booted yet, with the code of the checkout and its units installed."""
+    """Return a machine with MariaDB and nothing of DBCalm, which is not booted yet."""
     machine = Machine(folder)
     subprocess.run(["cp", "--archive", "--reflink=auto", base(), machine.root], check=True)
-    home = machine.root / _HOME
-    programs.install(home)
-    for package in ("dev", "dev/sandbox_lib"):
-        (home / package).mkdir()
-        for source in (CHECKOUT / package).glob("*.py"):
-            shutil.copy(source, home / package)
-    for name in _PROGRAMS:
-        call = f'#!/bin/sh\nexec /{_HOME}/venv/bin/python /{_HOME}/{name}.py "$@"\n'
-        machine.write(f"usr/bin/{name}", call, 0o755)
-    for source, target in (("systemd", "systemd/system"), ("sysusers.d",) * 2, ("tmpfiles.d",) * 2):
-        shutil.copytree(
-            CHECKOUT / "packaging" / source, machine.root / "usr/lib" / target, dirs_exist_ok=True
-        )
     return machine
 
 
-def set_up(machine: Machine) -> None:
-    """Do in a booted machine what a package and its administrator do."""
-    machine.run("systemd-sysusers dbcalm.conf && systemd-tmpfiles --create dbcalm.conf")
-    machine.write("etc/dbcalm/config.yml", "api_host: 127.0.0.1\n")
-    sql = machine.run(
-        f"cd /{_HOME} && venv/bin/python -", inspect.getsource(_make_secrets) + "_make_secrets()\n"
+def install(machine: Machine, package: Path) -> str:
+    """Install a package, or the newer one, as an administrator does; return what that said."""
+    shutil.copy(package, machine.root / "root" / package.name)
+    return machine.run(
+        f"apt-get install --yes --no-install-recommends /root/{package.name} 2>&1", seconds=180
     )
-    machine.run("mariadb", sql)
-    machine.run(f"systemctl daemon-reload && systemctl enable --now --quiet {' '.join(UNITS)}")
 
 
-def _make_secrets() -> None:
-    """Make keys, certificate and credentials, and print the statements for the backup user. Runs inside."""
-    from dev.sandbox_lib.accounts import accounts
-    from dev.sandbox_lib.installation import HOST, account_sql, make_folder, make_keys, write_credentials
-
-    who = accounts()
-    make_folder(HOST.etc / "ssl", who.root, 0o755)
-    make_keys(HOST, who)
-    write_credentials(HOST, who, None)
-    print(account_sql(HOST))
+def set_up(machine: Machine) -> str:
+    """Take the rest of the way to a first backup, with one command; return what that said."""
+    machine.write("root/password", f"{PASSWORD}\n", 0o600)
+    return machine.run(
+        "dbcalm setup --yes --create-backup-user --user admin --password-stdin --schedule none --backup "
+        "< /root/password 2>&1"
+    )
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -213,8 +202,8 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 def base() -> Path:
     """Return the folder with the system that machines are copied from, made if it is not there."""
-    recipe = repr((_SUITE, _MIRROR, _FIRST, _SECOND))
-    made = CACHE / f"{_SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    recipe = repr((SUITE, _MIRROR, _FIRST, _SECOND))
+    made = CACHE / f"{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if not made.exists():
         CACHE.mkdir(mode=0o700, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="making-", dir=CACHE))
@@ -229,15 +218,14 @@ def base() -> Path:
 
 def _make_base(root: Path) -> None:
     def inside(command: str) -> None:
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(
-            ["chroot", root, "/bin/sh", "-c", command], env=environment, check=True, stdout=log, stderr=log
+            ["chroot", root, "/bin/sh", "-c", command], env=_ENVIRONMENT, check=True, stdout=log, stderr=log
         )
 
     log_file = root.parent / "log"
     with log_file.open("wb") as log:
         try:
-            options = ["--variant=minbase", f"--include={_FIRST}", _SUITE]
+            options = ["--variant=minbase", f"--include={_FIRST}", SUITE]
             subprocess.run(["debootstrap", *options, root, _MIRROR], check=True, stdout=log, stderr=log)
             policy = root / "usr/sbin/policy-rc.d"  # Nothing is started while it is no running system.
             policy.write_text("#!/bin/sh\nexit 101\n")

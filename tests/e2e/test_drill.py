@@ -51,7 +51,7 @@ EXPECTED = {  # API, root service, mysql service
     "connect to the root service's socket":        (True, False, False),
     "connect to the mysql service's socket":       (True, False, False),
     "connect to the database":                     (False, False, True),
-    "connect to systemd":                          (False, False, False),
+    "connect to systemd":                          (False, True, False),
     "connect to the system bus":                   (False, False, False),
     "signal a process of root":                    (False, True, False),
     "see the files that a process of root sees":   (False, False, False),
@@ -66,7 +66,7 @@ EXPECTED = {  # API, root service, mysql service
 def drill(machine: Machine, unit: str) -> dict[str, bool]:
     """Run the drill in place of a unit's program, under all else that the unit says."""
     machine.run("mkdir -p /run/drill; install -m 644 /dev/null /run/drill/out")
-    machine.write("usr/lib/dbcalm/drill.py", Path(__file__).with_name("drill.py").read_text())
+    machine.write("usr/local/lib/drill.py", Path(__file__).with_name("drill.py").read_text())
     pids = {
         "root": machine.main_process("cron"),
         "mysql": machine.main_process("mariadb"),
@@ -77,7 +77,7 @@ def drill(machine: Machine, unit: str) -> dict[str, bool]:
     number = json.dumps(pids).replace('"', '\\"')
     start = [
         "Type=oneshot",
-        f'ExecStart=/usr/lib/dbcalm/venv/bin/python -I /usr/lib/dbcalm/drill.py "{number}"',
+        f'ExecStart=/usr/bin/python3 -I /usr/local/lib/drill.py "{number}"',
         "StandardOutput=truncate:/run/drill/out",
         "StandardError=journal",
     ]

@@ -12,7 +12,7 @@ from dev.sandbox_lib import SandboxError
 from dev.sandbox_lib.api import Api
 from tests.e2e.machine import CHECKOUT, Machine, wait_for
 
-RUNNERS = "pgrep --full '[d]bcalm_mariadb_cmd.runner'"
+RUNNERS = "pgrep --full '[d]bcalm-mariadb-cmd run'"
 SERVICES = ("dbcalm-cmd", "dbcalm-mariadb-cmd", "dbcalm-api")
 
 OWNED = """\
@@ -84,7 +84,7 @@ def test_backups_and_a_restore_through_the_api(machine: Machine, api: Api) -> No
     machine.run("mariadb", "INSERT INTO shop.orders SELECT seq FROM shop.seq_1001_to_2000;")
     finish(api, start(api, type="incremental", id="second"))
     finish(api, str(api.call("POST", "/restore", {"id": "second", "target": "folder"})["link"]))
-    [restore] = api.call("GET", "/restores")["items"]
+    restore = api.call("GET", "/restores")["items"][0]
     assert machine.run(f"stat --format=%U {restore['target_path']}/shop/orders.ibd") == "mysql"
 
 
@@ -130,7 +130,7 @@ def test_a_restore_goes_on_after_a_restart_and_still_has_its_temporary_folders(
     machine: Machine, api: Api
 ) -> None:
     link = str(api.call("POST", "/restore", {"id": "second", "target": "folder"})["link"])
-    machine.run("until pkill -STOP --full '[d]bcalm_mariadb_cmd.runner'; do :; done")
+    machine.run("until pkill -STOP --full '[d]bcalm-mariadb-cmd run'; do :; done")
     try:
         runner = machine.run(RUNNERS).split()[0]
         machine.run("systemctl restart dbcalm-mariadb-cmd")
@@ -138,7 +138,7 @@ def test_a_restore_goes_on_after_a_restart_and_still_has_its_temporary_folders(
             machine.run(f"touch /proc/{runner}/root{folder}/file")
             assert machine.run(f"ls -A /proc/{runner}/root{folder}") == "file"
     finally:
-        machine.run("pkill -CONT --full '[d]bcalm_mariadb_cmd.runner'")
+        machine.run("pkill -CONT --full '[d]bcalm-mariadb-cmd run'")
     finish(api, link)
 
 
