@@ -137,7 +137,7 @@ class TestBackups:
     def test_a_restore_into_the_data_directory_opens_a_new_timeline(self, lab: Lab, office: Office) -> None:
         office.full("monday")
         office.wipe()
-        office.done(RestoreBackup(uuid.uuid4().hex, "monday", "database"))
+        office.done(RestoreBackup(uuid.uuid4().hex, "monday", "database", False))
         office.start()
         answer = office.incremental("monday", "tuesday")
         why = "a full backup is made instead: a backup was restored into the data directory after monday was made"
@@ -151,7 +151,7 @@ class TestBackups:
 
     def test_a_restore_into_a_folder_does_not(self, lab: Lab, office: Office) -> None:
         office.full("monday")
-        office.done(RestoreBackup(uuid.uuid4().hex, "monday", "folder"))
+        office.done(RestoreBackup(uuid.uuid4().hex, "monday", "folder", False))
         assert office.incremental("monday")["type"] == "incremental"
 
     @pytest.mark.parametrize("named", [True, False])
@@ -246,7 +246,7 @@ class TestChainLimits:
 class TestRestores:
     def test_to_a_folder(self, lab: Lab, office: Office) -> None:
         office.full("monday")
-        answers = [office.done(RestoreBackup(uuid.uuid4().hex, "monday", "folder")) for _ in range(2)]
+        answers = [office.done(RestoreBackup(uuid.uuid4().hex, "monday", "folder", False)) for _ in range(2)]
         first, second = (Path(str(answer["target_path"])) for answer in answers)
         assert answers[0]["chain"] == ["monday"]
         assert first != second
@@ -255,12 +255,12 @@ class TestRestores:
         assert first.name == answers[0]["restore_id"]
 
     def test_of_what_is_not_there(self, office: Office) -> None:
-        answer = office.ask(RestoreBackup(uuid.uuid4().hex, "nope", "folder"))
+        answer = office.ask(RestoreBackup(uuid.uuid4().hex, "nope", "folder", False))
         assert answer == {"code": 404, "status": "unknown backup nope"}
 
     def test_to_a_running_server(self, office: Office) -> None:
         office.full("monday")
-        answer = office.ask(RestoreBackup(uuid.uuid4().hex, "monday", "database"))
+        answer = office.ask(RestoreBackup(uuid.uuid4().hex, "monday", "database", False))
         assert answer == {"code": 503, "status": "server is not stopped"}
 
 
