@@ -173,15 +173,17 @@ class JobControl:
         self.trash.recover(self.history)
         try:
             job = read_order(self._job_dir / "jobs" / job_id)
-            if replace.goes_on(job):
-                log("warning", f"job {job_id} was left in the middle; another process goes on with it")
-                self._run(job, lock)
-                return False
-            end = runner.settle(job)
+            goes_on = replace.goes_on(job)
         except (OSError, ValueError, KeyError, TypeError) as error:
             end = runner.End(
                 f"the job was interrupted, and its order cannot be read: {error}", "interrupted", None
             )
+        else:
+            if goes_on:
+                log("warning", f"job {job_id} was left in the middle; another process goes on with it")
+                self._run(job, lock)
+                return False
+            end = runner.settle(job)
         log("warning", f"job {job_id} was left without an end: {end.error or 'its work was done'}")
         runner.journal_end(self.journal, job_id, end, None)
         self.history.catch_up()

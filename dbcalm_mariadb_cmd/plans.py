@@ -221,12 +221,12 @@ class Planner:
         )
 
     def _kept_advice(self) -> str:
-        found = kept_in(self._settings.data_dir)
-        if not found:
-            return ""
-        until = found[-1].keep_until(self._settings.keep_replaced)
-        folders = " ".join(shlex.quote(str(kept.folder)) for kept in found)
-        return f"; what earlier restores replaced is kept, the first until {until}; root may remove it: rm -r {folders}"
+        folders = [shlex.quote(str(kept.folder)) for kept in kept_in(self._settings.data_dir)]
+        return (
+            f"; what earlier restores replaced is kept; root may remove it: rm -r {' '.join(folders)}"
+            if folders
+            else ""
+        )
 
     def _places(self, tool: Path | None) -> Places:
         settings = self._settings
