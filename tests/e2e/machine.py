@@ -35,6 +35,28 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "non
 _NEW_NETWORK = 0x40000000
 _BOOT_SECONDS = 120.0
 
+MADE = """\
+root:root 755 /etc/dbcalm
+root:root 644 /etc/dbcalm/cmd.toml
+root:root 644 /etc/dbcalm/config.yml
+root:mysql 640 /etc/dbcalm/credentials.cnf
+root:dbcalm 640 /etc/dbcalm/jwt.key
+root:root 755 /etc/dbcalm/ssl
+root:root 644 /etc/dbcalm/ssl/ca.pem
+root:root 644 /etc/dbcalm/ssl/fullchain-cert.pem
+root:dbcalm 640 /etc/dbcalm/ssl/private-key.pem
+root:root 644 /etc/cron.d/dbcalm
+root:root 755 /run/dbcalm
+root:dbcalm 660 /run/dbcalm/cmd.sock
+root:dbcalm 660 /run/dbcalm/mariadb-cmd.sock
+dbcalm:dbcalm 700 /var/lib/dbcalm
+dbcalm:dbcalm 600 /var/lib/dbcalm/db.sqlite3
+dbcalm:dbcalm 750 /var/log/dbcalm
+mysql:mysql 700 /var/lib/dbcalm-mariadb-cmd
+mysql:mysql 600 /var/lib/dbcalm-mariadb-cmd/journal
+mysql:mysql 700 /var/backups/dbcalm"""
+"""Everything that is made on the host, with its owner and mode, and what belongs to a service below what is its own."""
+
 
 class Machine:
     """One container. ``run`` runs a command in it as its root."""

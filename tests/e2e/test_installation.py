@@ -1,29 +1,7 @@
 """What the package and ``dbcalm setup`` leave on a host."""
 
 from dev.sandbox_lib.api import Api
-from tests.e2e.machine import PASSWORD, Machine
-
-MADE = """\
-root:root 755 /etc/dbcalm
-root:root 644 /etc/dbcalm/cmd.toml
-root:root 644 /etc/dbcalm/config.yml
-root:mysql 640 /etc/dbcalm/credentials.cnf
-root:dbcalm 640 /etc/dbcalm/jwt.key
-root:root 755 /etc/dbcalm/ssl
-root:root 644 /etc/dbcalm/ssl/ca.pem
-root:root 644 /etc/dbcalm/ssl/fullchain-cert.pem
-root:dbcalm 640 /etc/dbcalm/ssl/private-key.pem
-root:root 644 /etc/cron.d/dbcalm
-root:root 755 /run/dbcalm
-root:dbcalm 660 /run/dbcalm/cmd.sock
-root:dbcalm 660 /run/dbcalm/mariadb-cmd.sock
-dbcalm:dbcalm 700 /var/lib/dbcalm
-dbcalm:dbcalm 600 /var/lib/dbcalm/db.sqlite3
-dbcalm:dbcalm 750 /var/log/dbcalm
-mysql:mysql 700 /var/lib/dbcalm-mariadb-cmd
-mysql:mysql 600 /var/lib/dbcalm-mariadb-cmd/journal
-mysql:mysql 700 /var/backups/dbcalm"""
-"""Everything that is made on the host, with its owner and mode, and what belongs to a service below what is its own."""
+from tests.e2e.machine import MADE, PASSWORD, Machine
 
 SERVICE_USERS = r"\( -user dbcalm -o -user mysql \)"
 
@@ -35,6 +13,13 @@ def test_it_takes_less_than_five_minutes_to_a_first_backup(
     assert "dbcalm setup" in story["install"]
     [backup] = api.call("GET", "/backups")["items"]
     assert backup["type"] == "full"
+
+
+def test_the_first_user_can_log_in_and_nobody_with_another_password(api: Api) -> None:
+    right = api.request("POST", "/auth/authorize", {"username": "admin", "password": PASSWORD})
+    wrong = api.request("POST", "/auth/authorize", {"username": "admin", "password": f"{PASSWORD}!"})
+    assert (right.status, wrong.status) == (200, 401)
+    assert right.body["code"]
 
 
 def test_setup_harms_nothing_when_it_is_run_again(machine: Machine, api: Api) -> None:

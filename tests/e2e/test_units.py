@@ -10,28 +10,17 @@ import pytest
 
 from dev.sandbox_lib import SandboxError
 from dev.sandbox_lib.api import Api
-from tests.e2e.machine import CHECKOUT, Machine, wait_for
+from tests.e2e.machine import CHECKOUT, MADE, Machine, wait_for
 
 RUNNERS = "pgrep --full '[d]bcalm-mariadb-cmd run'"
 SERVICES = ("dbcalm-cmd", "dbcalm-mariadb-cmd", "dbcalm-api")
-
-OWNED = """\
-root:root 755 /run/dbcalm
-root:dbcalm 660 /run/dbcalm/cmd.sock
-root:dbcalm 660 /run/dbcalm/mariadb-cmd.sock
-dbcalm:dbcalm 700 /var/lib/dbcalm
-dbcalm:dbcalm 600 /var/lib/dbcalm/db.sqlite3
-dbcalm:dbcalm 750 /var/log/dbcalm
-mysql:mysql 700 /var/lib/dbcalm-mariadb-cmd
-mysql:mysql 700 /var/backups/dbcalm
-root:root 644 /etc/cron.d/dbcalm"""
 
 
 def everything_runs(machine: Machine) -> None:
     """Fail unless all is as it is after the installation."""
     assert machine.is_active(*SERVICES, "dbcalm-cmd.socket", "dbcalm-mariadb-cmd.socket")
-    paths = " ".join(line.split()[-1] for line in OWNED.splitlines())
-    assert machine.run(f"stat --format='%U:%G %a %n' {paths}") == OWNED
+    paths = " ".join(line.split()[-1] for line in MADE.splitlines())
+    assert machine.run(f"stat --format='%U:%G %a %n' {paths}") == MADE
 
 
 def start(api: Api, **order: str) -> str:
@@ -54,7 +43,7 @@ def long_backup(machine: Machine, api: Api) -> Iterator[str]:
     try:
         yield link
     finally:
-        machine.run("pkill -CONT --exact mariadb-backup")
+        machine.try_to("pkill -CONT --exact mariadb-backup")
 
 
 def test_the_installation_is_as_designed(machine: Machine) -> None:
@@ -154,10 +143,23 @@ def test_a_backup_outlives_a_stop_of_all(machine: Machine, api: Api) -> None:
 def test_what_is_killed_comes_back(machine: Machine, api: Api, unit: str) -> None:
     with long_backup(machine, api) as link:
         killed = machine.main_process(unit)
-        machine.run(f"kill -KILL {killed}")
+        machine.run(f"systemctl kill --kill-whom=main --signal=KILL {unit}")
         wait_for(lambda: machine.main_process(unit) not in (0, killed) and machine.is_active(unit))
         assert wait_for(lambda: answer(api, link))["status"] == "running"
     finish(api, link)
+    everything_runs(machine)
+
+
+def test_a_backup_that_is_killed_with_its_service_has_failed(machine: Machine, api: Api) -> None:
+    had = {item["id"] for item in api.call("GET", "/backups?per_page=100")["items"]}
+    with long_backup(machine, api) as link:
+        killed = machine.main_process("dbcalm-mariadb-cmd")
+        machine.run("systemctl kill --kill-whom=all --signal=KILL dbcalm-mariadb-cmd")
+        wait_for(lambda: machine.main_process("dbcalm-mariadb-cmd") not in (0, killed))
+    status = api.wait(link, seconds=60)
+    assert (status["status"], status["reason"]) == ("failed", "interrupted")
+    assert {item["id"] for item in api.call("GET", "/backups?per_page=100")["items"]} == had
+    assert machine.run("ls -A /var/backups/dbcalm/.work") == ""
     everything_runs(machine)
 
 
