@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from dbcalm_cmd.command import CheckCronSchedules, UpdateCronSchedules
+from dbcalm_cmd import command as orders
+from dbcalm_cmd.command import (
+    CheckCronSchedules,
+    QueryDatabase,
+    StartDatabase,
+    StopDatabase,
+    UpdateCronSchedules,
+)
 from dbcalm_cmd.process import Server
 from dbcalm_cmd.wire import Command, WireError, decode
 from dbcalm_mariadb_cmd import command as mariadb
@@ -22,6 +29,9 @@ SCHEDULES = [{"id": 1, "backup_type": "full", "frequency": "hourly", "minute": 5
 REQUESTS: dict[type[Command], dict[str, Any]] = {
     UpdateCronSchedules: {"schedules": SCHEDULES},
     CheckCronSchedules: {"schedules": SCHEDULES},
+    StopDatabase: {},
+    StartDatabase: {},
+    QueryDatabase: {},
     mariadb.FullBackup: {"job_id": JOB, "id": "monday", "schedule_id": 3},
     mariadb.IncrementalBackup: {
         "job_id": JOB,
@@ -30,7 +40,11 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
         "or_full": True,
         "schedule_id": None,
     },
-    mariadb.RestoreBackup: {"job_id": JOB, "id": "monday", "target": "folder"},
+    mariadb.RestoreBackup: {"job_id": JOB, "id": "monday", "target": "database", "replace": True},
+    mariadb.BringBack: {"job_id": JOB, "id": "monday-restored-2026-01-31-09-00-00"},
+    mariadb.ListReplaced: {},
+    mariadb.DatabaseWanted: {},
+    mariadb.ReportDatabase: {"job_id": JOB, "want": JOB[:16], "state": "failed", "problem": "it did not"},
     mariadb.DeleteBackup: {"id": "monday"},
     mariadb.UndeleteBackup: {"id": "monday", "deleted_at": None},
     mariadb.HoldBackup: {"id": "monday", "reason": "audit", "until": "2030-01-31T03:00:00.000000Z"},
@@ -87,6 +101,23 @@ def server() -> Iterator[Server]:
     handlers = {command: lambda _: {"code": 200, "status": "ok"} for command in REQUESTS}
     with socket.socket(socket.AF_UNIX) as listener:
         yield Server(listener, handlers, {os.getuid()})
+
+
+def test_every_command_has_a_template() -> None:
+    commands = {
+        command for table in (orders, mariadb) for command in vars(table).values() if is_command(command)
+    }
+    assert commands == set(REQUESTS)
+
+
+def is_command(value: object) -> bool:
+    """Tell whether this is a command that can be sent."""
+    return (
+        isinstance(value, type)
+        and issubclass(value, Command)
+        and not value.__name__.startswith("_")
+        and value is not Command
+    )
 
 
 def test_every_template_is_a_good_request(server: Server) -> None:
