@@ -13,14 +13,16 @@ CHECKOUT = Path(__file__).parents[3]
 
 
 class RootProcess:
-    """The root service as a process, run by whoever runs the tests, with its files in a folder of its own."""
+    """The root service as a process, run by whoever runs the tests, with its files in a folder of its own. No test
+    stops the database of the host: a program can stand in systemctl's place."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, systemctl: Path = Path("/bin/false")) -> None:
         self.socket, self.cron = folder / "cmd.sock", folder / "cron"
         self._configuration = folder / "config.yml"
         me = pwd.getpwuid(os.getuid()).pw_name
         (folder / "cmd.toml").write_text(
             f'socket = "{self.socket}"\ncron_file = "{self.cron}"\ndbcalm_user = "{me}"\n'
+            f'systemctl = "{systemctl}"\n'
         )
         (folder / "cmd.toml").chmod(0o600)
         self._process: subprocess.Popen[bytes] | None = None

@@ -37,13 +37,11 @@ esac
 @pytest.fixture
 def root(tmp_path: Path, dbcalm: Cli) -> Iterator[RootProcess]:
     """The real root service, with a program in systemctl's place."""
-    process = RootProcess(tmp_path)
     program = tmp_path / "systemctl"
+    process = RootProcess(tmp_path, program)
     program.write_text(_SYSTEMCTL)
     program.chmod(0o755)
     (tmp_path / "unit").write_text("active\n")
-    with (tmp_path / "cmd.toml").open("a") as orders:
-        orders.write(f'systemctl = "{program}"\n')
     process.start()
     yield process
     process.kill()
