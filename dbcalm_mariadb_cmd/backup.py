@@ -3,21 +3,25 @@
 import hashlib
 import json
 import re
+import shlex
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dbcalm_cmd.process import utc_now
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, remove_tree, sync_folder, walk
-from dbcalm_mariadb_cmd.builder import backup_argv
+from dbcalm_mariadb_cmd.builder import Binlog, backup_argv
+from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER, checkpoints_folder
 from dbcalm_mariadb_cmd.jobs import BackupJob, Progress
 from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, Damaged, Manifest, encode_files, read_manifest
+from dbcalm_mariadb_cmd.streams import packing_argvs, store
 
 _COPYING = re.compile(r"\[(\d+)\] \S+ \S+ Copying .+ to (/.+)")
 _DONE = re.compile(r"\[(\d+)\] \S+ \S+ +\.\.\.done")
 _READERS = 2
-_FOLDER = FileState(0, 0, 0, "")
+_FOLDER_STATE = FileState(0, 0, 0, "")
 
 
 def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
@@ -30,11 +34,8 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
     progress = Progress(places.job(job.job_id), job.expected_bytes)
     progress.phase("copying")
     base = read_manifest(places.backup(job.base)) if job.base else None
-    with _Checksums(folder, progress) as checksums:
-        tool.run(copying(job), output, checksums.follow, lock)
-        checkpoints = tool.require_whole(folder, places.engine, base.to_lsn if base else None)
-        progress.phase("checksumming")
-        files = checksums.finish()
+    copied = (_copy if job.storing.form == FOLDER else _stream)(job, base, progress, output, lock)
+    files, checkpoints = copied.files, copied.checkpoints
     listed = encode_files(files)
     manifest = Manifest(
         id=job.id,
@@ -52,11 +53,14 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
         files_sha256=hashlib.sha256(listed).hexdigest(),
         engine=places.engine_name,
         tool_version=job.tool_version,
-        server=job.server,
+        server=replace(job.server, elsewhere={**job.server.elsewhere, **copied.links}),
         from_lsn=checkpoints.from_lsn,
         to_lsn=checkpoints.to_lsn,
         last_lsn=checkpoints.last_lsn,
-        binlog=tool.read_binlog(folder, places.engine),
+        binlog=copied.binlog,
+        form=job.storing.form,
+        data_size=copied.data_size,
+        recipients=job.storing.recipients,
     )
     progress.phase("syncing")
     (folder / FILES).write_bytes(listed)
@@ -65,6 +69,53 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
     rename_new(folder, places.backup(job.id))
     sync_folder(Path(places.backup_dir))
     return manifest
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """What the tool has made: the state of each file and folder, and what it says of itself. ``links`` are the link
+    files (.isl) that are inside a stream, with what they point to."""
+
+    files: dict[str, FileState]
+    checkpoints: tool.Checkpoints
+    binlog: Binlog | None
+    data_size: int
+    links: dict[str, str]
+
+
+def _copy(
+    job: BackupJob, base: Manifest | None, progress: Progress, output: tool.Output, lock: int
+) -> _Copied:
+    """Let the tool copy into the working folder."""
+    folder, engine = _working(job), job.places.engine
+    with _Checksums(folder, progress) as checksums:
+        tool.run(copying(job), output, checksums.follow, lock)
+        checkpoints = tool.require_whole(folder, engine, base.to_lsn if base else None)
+        progress.phase("checksumming")
+        files = checksums.finish()
+    size = sum(state.size for state in files.values())
+    return _Copied(files, checkpoints, tool.read_binlog(folder, engine), size, {})
+
+
+def _stream(
+    job: BackupJob, base: Manifest | None, progress: Progress, output: tool.Output, lock: int
+) -> _Copied:
+    """Let the tool's stream be stored in the working folder."""
+    folder, engine = _working(job), job.places.engine
+    stored = store(copying(job), job.storing, job.places, folder, output, progress.add, lock)
+    facts = folder / CHECKPOINTS
+    checkpoints = tool.require_whole(facts, engine, base.to_lsn if base else None)
+    binlog = tool.read_binlog_in_info(facts, engine)
+    data_dir = Path(job.server.data_dir)
+    links = {name: _pointed_to(data_dir / name) for name in stored.links}
+    return _Copied(stored.files, checkpoints, binlog, stored.data_size, links)
+
+
+def _pointed_to(link: Path) -> str:
+    try:
+        return link.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return "elsewhere"  # The table has been dropped since.
 
 
 def undo(job: BackupJob) -> Manifest | None:
@@ -84,9 +135,18 @@ def undo(job: BackupJob) -> Manifest | None:
 
 def copying(job: BackupJob) -> list[str]:
     """Return the tool's command line for this job."""
-    places = job.places
-    base = places.backup(job.base) if job.base else None
-    return backup_argv(Path(places.tool), Path(places.credentials), _working(job), base)
+    places, folder = job.places, _working(job)
+    base = checkpoints_folder(places.backup(job.base), job.base_form) if job.base else None
+    beside = None if job.storing.form == FOLDER else folder / CHECKPOINTS
+    return backup_argv(Path(places.tool), Path(places.credentials), folder, base, job.effort, beside)
+
+
+def in_words(job: BackupJob) -> str:
+    """Return the commands of this job for people, as they would type them."""
+    argvs = [copying(job)]
+    if job.storing.form != FOLDER:
+        argvs += packing_argvs(job.storing, job.places)
+    return " | ".join(map(shlex.join, argvs))
 
 
 def _working(job: BackupJob) -> Path:
@@ -128,7 +188,7 @@ class _Checksums:
         for name, status in found:
             early = self._read_early(name)
             if name.endswith("/"):
-                states[name] = _FOLDER
+                states[name] = _FOLDER_STATE
             elif early is not None and early.unwritten(status):
                 states[name] = early
             else:

@@ -30,6 +30,7 @@ class Engine:
 
     name: str
     programs: tuple[str, ...]
+    unstreamers: tuple[str, ...]
     clients: tuple[str, ...]
     metadata_prefixes: tuple[str, ...]
     apply_log_only: bool
@@ -42,6 +43,7 @@ ENGINES = {
     "mariadb": Engine(
         name="mariadb",
         programs=("mariadb-backup", "mariabackup"),
+        unstreamers=("mbstream",),
         clients=("mariadb", "mysql"),
         metadata_prefixes=("mariadb_backup_", "xtrabackup_"),
         apply_log_only=False,
@@ -57,6 +59,7 @@ ENGINES = {
     "mysql": Engine(
         name="mysql",
         programs=("xtrabackup",),
+        unstreamers=("xbstream",),
         clients=("mysql",),
         metadata_prefixes=("xtrabackup_",),
         apply_log_only=True,
@@ -89,9 +92,35 @@ class Binlog:
     gtid: str
 
 
-def backup_argv(tool: Path, credentials: Path, target: Path, base: Path | None) -> list[str]:
-    """Return the command that copies the running server into ``target``, or what changed in it since ``base``."""
+@dataclass(frozen=True)
+class Effort:
+    """How hard the tool may work. 0 is its own default: one thread to copy with, about 100 MB of memory to prepare in,
+    no limit. ``throttle`` is in the vendor's own unit. ``niceness`` and ``io_class`` are what the kernel is told of a
+    backup, the latter by its number in ioprio_set(2)."""
+
+    parallel: int = 0
+    prepare_memory: int = 0
+    throttle: int = 0
+    niceness: int = 0
+    io_class: int = 0
+
+
+NO_EFFORT = Effort()
+"""All of the tool's own defaults."""
+
+
+def backup_argv(
+    tool: Path,
+    credentials: Path,
+    target: Path,
+    base: Path | None,
+    effort: Effort = NO_EFFORT,
+    checkpoints: Path | None = None,
+) -> list[str]:
+    """Return the command that copies the running server into ``target``, or what changed in it since ``base``. With
+    ``checkpoints`` it copies to standard output instead, and puts the few facts about that into this folder."""
     incremental = [f"--incremental-basedir={base}"] if base else []
+    streaming = ["--stream=xbstream", f"--extra-lsndir={checkpoints}"] if checkpoints else []
     return [
         str(tool),
         f"--defaults-file={credentials}",  # Must come first: the tool refuses it anywhere else.
@@ -99,12 +128,18 @@ def backup_argv(tool: Path, credentials: Path, target: Path, base: Path | None) 
         "--backup",
         f"--target-dir={target}",
         f"--log-copy-interval={LOG_COPY_INTERVAL_MS}",
+        *([f"--parallel={effort.parallel}"] if effort.parallel else []),
+        *([f"--throttle={effort.throttle}"] if effort.throttle else []),
+        *streaming,
         *incremental,
     ]
 
 
-def prepare_argvs(engine: Engine, tool: Path, target: Path, incrementals: list[Path]) -> list[list[str]]:
-    """Return the commands that make a copied chain startable, in order: the full first, then each incremental.
+def prepare_argvs(
+    engine: Engine, tool: Path, target: Path, incrementals: list[Path], memory: int = 0
+) -> list[list[str]]:
+    """Return the commands that make a copied chain startable, in order: the full first, then each incremental; each
+    may take so many bytes of memory, 0 for the tool's default.
 
     Each changes its inputs (the deltas of an incremental are consumed), so these must be copies.
     """
@@ -112,7 +147,8 @@ def prepare_argvs(engine: Engine, tool: Path, target: Path, incrementals: list[P
     commands = []
     for number, step in enumerate(steps, start=1):
         leave_open = ["--apply-log-only"] if engine.apply_log_only and number < len(steps) else []
-        prepare = ["--prepare", f"--target-dir={target}", *leave_open, *step]
+        within = [f"--use-memory={memory}"] if memory else []
+        prepare = ["--prepare", f"--target-dir={target}", *within, *leave_open, *step]
         commands.append([str(tool), f"--defaults-file={target}/backup-my.cnf", *prepare])
     return commands
 

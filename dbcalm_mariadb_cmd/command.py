@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from dbcalm_cmd.wire import Command, InvalidCommand, require_integer, require_word
+from dbcalm_mariadb_cmd.forms import FORMS
 
 TARGETS = ("database", "folder")
 RESERVED_IDS = frozenset({"restores", "trash", "work"})
@@ -86,6 +87,11 @@ def _require_time_or_none(value: object, name: str) -> None:
         raise InvalidCommand(f"{name} must be a time such as 2026-01-31T03:00:00.000000Z, or null", name)
 
 
+def _require_form_or_none(value: object) -> None:
+    if value is not None:
+        require_word(value, "form", FORMS)
+
+
 def _require_journal(value: object) -> None:
     if not isinstance(value, str) or len(value) > 64:
         raise InvalidCommand("journal must be what an earlier answer gave, or empty")
@@ -93,11 +99,13 @@ def _require_journal(value: object) -> None:
 
 @dataclass(frozen=True)
 class FullBackup(Command):
-    """Copy the whole server. The service names the backup if ``id`` is None."""
+    """Copy the whole server. The service names the backup if ``id`` is None, and stores it as it is configured to if
+    ``form`` is None."""
 
     job_id: str
     id: str | None
     schedule_id: int | None
+    form: str | None = None
 
     def __post_init__(self) -> None:
         _require_job_id(self.job_id)
@@ -105,6 +113,7 @@ class FullBackup(Command):
             require_id(self.id, "id")
         if self.schedule_id is not None:
             require_integer(self.schedule_id, "schedule_id", 1, _LARGEST)
+        _require_form_or_none(self.form)
 
 
 @dataclass(frozen=True)
@@ -117,9 +126,10 @@ class IncrementalBackup(Command):
     from_backup_id: str
     or_full: bool
     schedule_id: int | None
+    form: str | None = None
 
     def __post_init__(self) -> None:
-        FullBackup(self.job_id, self.id, self.schedule_id)
+        FullBackup(self.job_id, self.id, self.schedule_id, self.form)
         require_id(self.from_backup_id, "from_backup_id")
         if not isinstance(self.or_full, bool):
             raise InvalidCommand("or_full must be true or false")

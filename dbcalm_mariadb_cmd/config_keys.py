@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from dbcalm_mariadb_cmd.forms import FORMS
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -98,12 +100,25 @@ def _duration(value: object) -> timedelta:
 
 
 def _count(low: int) -> Callable[[object], object]:
+    return _number(low, _MOST)
+
+
+def _number(low: int, high: int) -> Callable[[object], object]:
     def read(value: object) -> object:
-        if type(value) is not int or not low <= value <= _MOST:
+        if type(value) is not int or not low <= value <= high:
             raise ValueError
         return value
 
     return read
+
+
+def _memory(value: object) -> int:
+    if type(value) is int and value == 0:
+        return 0
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([MG])", _text(value))
+    if found is None:
+        raise ValueError
+    return int(found[1]) << _SHIFTS[found[2]]
 
 
 def _origins(value: object) -> tuple[str, ...]:
@@ -121,6 +136,7 @@ _UNITS = {
     "d": timedelta(days=1),
     "w": timedelta(weeks=1),
 }
+_SHIFTS = {"M": 20, "G": 30}
 _MOST = 10_000
 _DURATION = "a number with s, m, h, d or w (seconds, minutes, hours, days, weeks) such as 36h, or 0"
 _COUNT = f"an integer from 0 to {_MOST}; 0 is none"
@@ -140,6 +156,25 @@ KEYS: dict[str, Key] = {
                                    "[client-dbcalm]: user, password, host or socket.", _path),
     "restore_dir": Key("", _FILE_OR_EMPTY, "Where restores to a folder go; empty: restores/ in backup_dir.",
                        _path_or_empty),
+    "stored_form": Key("auto", f"auto, {', '.join(FORMS[:-1])} or {FORMS[-1]}",
+                       "How backups are stored: in a folder as the tool writes it, or packed into one file; auto: "
+                       "zstd where that is installed, else folder.", _one_of("auto", *FORMS)),
+    "compression_level": Key(1, "an integer from 1 to 19", "How hard zstd or gzip packs; gzip's hardest is 9.",
+                             _number(1, 19)),
+    "compression_threads": Key(0, "an integer from 0 to 64; 0 is one for each core", "So many threads of zstd.",
+                               _number(0, 64)),
+    "parallel": Key(0, "an integer from 0 to 64; 0 is one for each core, 4 at the most",
+                    "So many threads of the backup tool copy.", _number(0, 64)),
+    "copy_throttle": Key(0, "an integer from 0 to 1000000; 0 is no limit",
+                         "The tool's own --throttle: of mariadb-backup, reads and writes a second; of xtrabackup, "
+                         "chunks of 10 MB a second.", _number(0, 1_000_000)),
+    "cpu_niceness": Key(0, "an integer from 0 to 19", "The niceness that a backup runs with; 19 yields to all.",
+                        _number(0, 19)),
+    "io_priority": Key("normal", "normal, low or idle", "How a backup's reads and writes stand against others; heeded "
+                       "by the I/O schedulers bfq and mq-deadline.", _one_of("normal", "low", "idle")),
+    "prepare_memory": Key("256M", "a number with M or G such as 512M, or 0 for the tool's own default",
+                          "Memory for preparing a restore; more is quicker where much was written during a backup.",
+                          _memory),
     "min_full_chains": Key(1, f"an integer from 1 to {_MOST}", "So many whole chains are never deleted, by nobody.",
                            _count(1)),
     "min_age": Key(0, _DURATION, "No backup younger than this is deleted, by nobody.", _duration),

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder
-from dbcalm_mariadb_cmd.builder import ENGINES, Engine
+from dbcalm_mariadb_cmd.builder import ENGINES, NO_EFFORT, Effort, Engine
+from dbcalm_mariadb_cmd.forms import AS_FOLDER, FOLDER, Storing
 from dbcalm_mariadb_cmd.manifest import Origin
 
 _KEPT_LOGS = 1000
@@ -33,7 +34,9 @@ REMOVING = f"{OURS_IN_DATA_DIR}removing-"
 
 @dataclass(frozen=True)
 class Places:
-    """Where a job finds what it works with. All are absolute paths."""
+    """Where a job finds what it works with. All are absolute paths; a program that no form in question needs is "".
+
+    ``unstream`` unpacks the tool's stream. ``identity`` is a file with age's private keys."""
 
     engine_name: str
     tool: str
@@ -43,6 +46,11 @@ class Places:
     data_dir: str
     restore_dir: str
     job_dir: str
+    zstd: str = ""
+    gzip: str = ""
+    age: str = ""
+    unstream: str = ""
+    identity: str = ""
 
     @property
     def engine(self) -> Engine:
@@ -59,6 +67,10 @@ class Places:
         """Where backups go before they are removed."""
         return Path(self.backup_dir, ".trash")
 
+    def program(self, name: str) -> str:
+        """Return the path of a packer."""
+        return {"zstd": self.zstd, "gzip": self.gzip}[name]
+
     def backup(self, backup_id: str) -> Path:
         """Return the folder of a whole backup."""
         return Path(self.backup_dir, backup_id)
@@ -70,7 +82,8 @@ class Places:
 
 @dataclass(frozen=True)
 class BackupJob:
-    """Make this backup. ``base`` is None for a full one; ``expected_bytes`` is an estimate for progress."""
+    """Make this backup. ``base`` is None for a full one, and ``base_form`` how it is stored; ``expected_bytes`` is an
+    estimate for progress."""
 
     job_id: str
     places: Places
@@ -83,6 +96,9 @@ class BackupJob:
     server: Origin
     tool_version: str
     expected_bytes: int
+    base_form: str = FOLDER
+    storing: Storing = AS_FOLDER
+    effort: Effort = NO_EFFORT
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,7 @@ class RestoreJob:
     target_path: str
     replaces: bool = False
     was_running: bool = False
+    effort: Effort = NO_EFFORT
 
     @property
     def working(self) -> Path:
@@ -168,14 +185,17 @@ def read_order(folder: Path) -> Job:
     """Return what the runner has to do."""
     order = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     kind, places = order.pop("kind"), Places(**order.pop("places"))
-    if kind == "RestoreJob":
-        return RestoreJob(places=places, **{**order, "chain": tuple(order["chain"])})
     if kind == "BringBackJob":
         return BringBackJob(places=places, **order)
     if kind == "CleanupJob":
         return CleanupJob(places=places, **{**order, "ids": tuple(order["ids"])})
+    order["effort"] = Effort(**order.get("effort", {}))
+    if kind == "RestoreJob":
+        return RestoreJob(places=places, **{**order, "chain": tuple(order["chain"])})
     server = Origin(**{**order["server"], "ibdata": tuple(order["server"]["ibdata"])})
-    return BackupJob(places=places, **{**order, "server": server})
+    storing = order.get("storing", {})
+    storing = Storing(**{**storing, "recipients": tuple(storing.get("recipients", ()))})
+    return BackupJob(places=places, **{**order, "server": server, "storing": storing})
 
 
 @contextmanager

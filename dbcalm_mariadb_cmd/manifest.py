@@ -14,6 +14,7 @@ from typing import Any
 
 from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, walk
 from dbcalm_mariadb_cmd.builder import Binlog
+from dbcalm_mariadb_cmd.forms import FOLDER
 
 MANIFEST = "dbcalm-manifest.json"
 FILES = "dbcalm-files.json"
@@ -39,7 +40,8 @@ class Origin:
     """The server that was backed up, as far as it can be recognised later.
 
     ``ibdata`` is [inode, birth in ns] of InnoDB's first file: a data directory that was put back has another one.
-    ``elsewhere`` names what the server keeps outside its data directory.
+    ``elsewhere`` names what the server keeps outside its data directory. ``encrypts`` says that it encrypts tables or
+    logs by itself, with keys that are in no backup.
     """
 
     version: str
@@ -47,12 +49,16 @@ class Origin:
     ibdata: tuple[int, int]
     server_uuid: str
     elsewhere: dict[str, str]
+    encrypts: bool = False
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The facts of one whole backup. Times are UTC text; ``size`` counts bytes; ``seq`` orders all backups, whatever
-    the clock did; ``timeline`` is the same for backups between which nobody put other data under the server."""
+    """The facts of one whole backup. Times are UTC text; ``seq`` orders all backups, whatever the clock did;
+    ``timeline`` is the same for backups between which nobody put other data under the server.
+
+    ``size`` counts the bytes that are stored, ``data_size`` those that a restore writes. A stream that was encrypted
+    names the public keys of its ``recipients``. What was made before there were forms is a folder."""
 
     id: str
     type: str
@@ -74,7 +80,15 @@ class Manifest:
     to_lsn: int
     last_lsn: int
     binlog: Binlog | None
+    form: str = FOLDER
+    data_size: int | None = None
+    recipients: tuple[str, ...] = ()
     format: int = _FORMAT
+
+    @property
+    def restored_size(self) -> int:
+        """Bytes that a restore writes, about."""
+        return self.size if self.data_size is None else self.data_size
 
     def facts(self) -> dict[str, object]:
         """Return the manifest as JSON values."""
@@ -85,7 +99,8 @@ class Manifest:
         """Return the manifest of these JSON values; raise KeyError or TypeError if they are not of its form."""
         server = Origin(**{**facts["server"], "ibdata": tuple(facts["server"]["ibdata"])})
         binlog = Binlog(**facts["binlog"]) if facts["binlog"] else None
-        return cls(**{**facts, "server": server, "binlog": binlog})
+        recipients = tuple(facts.get("recipients", ()))
+        return cls(**{**facts, "server": server, "binlog": binlog, "recipients": recipients})
 
 
 def encode_files(files: dict[str, FileState]) -> bytes:

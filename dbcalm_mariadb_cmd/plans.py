@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
-from dbcalm_mariadb_cmd import backup, preflight, restore
+from dbcalm_mariadb_cmd import backup, preflight, restore, storing
 from dbcalm_mariadb_cmd.clock import moment, span
 from dbcalm_mariadb_cmd.command import BringBack, CleanupBackups, FullBackup, IncrementalBackup, RestoreBackup
 from dbcalm_mariadb_cmd.control import Plan
 from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.forms import FOLDER
 from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.jobs import REPLACED, BackupJob, BringBackJob, CleanupJob, Places, RestoreJob
 from dbcalm_mariadb_cmd.manifest import Manifest
@@ -90,7 +91,7 @@ class Planner:
             tool = preflight.ready_for_restore(self._settings, chain, command.target, target_path)
         job = RestoreJob(
             job_id=command.job_id,
-            places=self._places(tool),
+            places=self._places(tool, storing.programs_to_restore(self._settings, chain, tool)),
             restore_id=restore_id,
             seq=self._history.next_seq(),
             chain=tuple(link.id for link in chain),
@@ -98,6 +99,7 @@ class Planner:
             target_path=str(target_path),
             replaces=command.replace,
             was_running=command.replace and preflight.is_server_running(self._settings),
+            effort=storing.effort(self._settings),
         )
         what: dict[str, object] = {
             "restore_id": restore_id,
@@ -176,10 +178,13 @@ class Planner:
         """Plan a backup on this base, or a full one. ``timeline`` is the one that it goes on with; None begins one."""
         settings = self._settings
         needed = max(0, ready.server.lsn - base.to_lsn) if base else ready.server.data_bytes
-        preflight.require_space(settings.backup_dir, needed, "the backup", self._trash_advice)
+        how = storing.storing(settings, command.form)
+        places = self._places(ready.tool, storing.programs_to_store(how))
+        space = storing.expected_size(needed, how, base or self._history.newest)
+        preflight.require_space(settings.backup_dir, space, "the backup", self._trash_advice)
         job = BackupJob(
             job_id=command.job_id,
-            places=self._places(ready.tool),
+            places=places,
             id=self._new_id(command.id),
             base=base.id if base else None,
             seq=self._history.next_seq(),
@@ -189,6 +194,9 @@ class Planner:
             server=ready.server.origin,
             tool_version=ready.tool_version,
             expected_bytes=0 if base else needed,
+            base_form=base.form if base else FOLDER,
+            storing=how,
+            effort=storing.effort(settings),
         )
         made = "incremental" if base else "full"
         what: dict[str, object] = {"id": job.id, "type": made, "from_backup_id": job.base}
@@ -200,7 +208,8 @@ class Planner:
             "note": note,
             "backup": {**what, "schedule_id": job.schedule_id},
         }
-        return Plan(job, [backup.copying(job)], event, _accepted(job_id=job.job_id, note=note, **what))
+        answer = _accepted(job_id=job.job_id, note=note, form=how.form, **what)
+        return Plan(job, [], event, answer, backup.in_words(job))
 
     def _timeline(self, ready: preflight.Ready) -> str | None:
         """Return the timeline that a full backup goes on with, or None if it begins one."""
@@ -228,7 +237,7 @@ class Planner:
             else ""
         )
 
-    def _places(self, tool: Path | None) -> Places:
+    def _places(self, tool: Path | None, programs: dict[str, str] | None = None) -> Places:
         settings = self._settings
         return Places(
             engine_name=settings.db_type,
@@ -239,6 +248,7 @@ class Planner:
             data_dir=str(settings.data_dir),
             restore_dir=str(self._restore_dir),
             job_dir=str(settings.job_dir),
+            **(programs or {}),
         )
 
     def _new_id(self, wanted: str | None) -> str:

@@ -77,7 +77,7 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
         _require_empty(target_path)
         _require_inside(settings.backup_dir / chain[-1].id, chain[-1])
     folder = target_path if target == "database" else target_path.parent
-    require_space(folder, sum(manifest.size for manifest in chain), "the restore")
+    require_space(folder, sum(manifest.restored_size for manifest in chain), "the restore")
     return program
 
 
@@ -88,7 +88,7 @@ def ready_for_replace(settings: Settings, chain: list[Manifest], advice: Callabl
     program = backup_tool(settings)
     _require_same_tool(settings, program, chain[-1])
     _require_inside(settings.backup_dir / chain[-1].id, chain[-1])
-    require_space(settings.data_dir, sum(manifest.size for manifest in chain), "the restore", advice)
+    require_space(settings.data_dir, sum(manifest.restored_size for manifest in chain), "the restore", advice)
     return program
 
 

@@ -1,4 +1,4 @@
-"""Bringing a chain back: copied once, straight to the file system where it will live, and prepared there.
+"""Bringing a chain back: copied or unpacked once, straight to the file system where it will live, and prepared there.
 
 Preparing changes its inputs, the incrementals too (a second use of a consumed incremental "succeeds" with tables
 missing), so only copies are ever prepared. They lie in one hidden folder until they are whole; a restore that fails
@@ -13,8 +13,10 @@ from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED, server_pro
 from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, set_modes, sync_folder
 from dbcalm_mariadb_cmd.builder import prepare_argvs
 from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.forms import FOLDER
 from dbcalm_mariadb_cmd.jobs import Progress, RestoreJob
 from dbcalm_mariadb_cmd.manifest import Manifest, read_files, read_manifest
+from dbcalm_mariadb_cmd.streams import bring
 
 _MOVING = "moving"
 _RESTORED = "restored"
@@ -23,14 +25,16 @@ _MOVED = {"ib_logfile0": 0, "ibdata1": 2}
 _KEPT_METADATA = ("info", "binlog_pos_innodb")
 
 
-def bring_back(job: RestoreJob, output: tool.Output, lock: int) -> None:
-    """Restore the chain; raise JobFailed, Damaged, ValueError or OSError, and then leave clean-up to ``undo``."""
-    make_whole(job, output, lock)
+def bring_back(job: RestoreJob, output: tool.Output, lock: int, identity: int | None = None) -> None:
+    """Restore the chain; raise JobFailed, Damaged, ValueError or OSError, and then leave clean-up to ``undo``.
+
+    ``identity`` is a descriptor of the private keys that open it, if they came with the order."""
+    make_whole(job, output, lock, identity)
     _put_in_place(job)
 
 
-def make_whole(job: RestoreJob, output: tool.Output, lock: int) -> None:
-    """Make data of the chain, in ``job.data``, that a server can start with; raise as ``bring_back`` does."""
+def make_whole(job: RestoreJob, output: tool.Output, lock: int, identity: int | None = None) -> None:
+    """Make data of the chain, in ``job.data``, that a server can start with; take and raise as ``bring_back`` does."""
     places = job.places
     manifests = [read_manifest(places.backup(link)) for link in job.chain]
     progress = Progress(places.job(job.job_id), sum(manifest.size for manifest in manifests))
@@ -38,7 +42,11 @@ def make_whole(job: RestoreJob, output: tool.Output, lock: int) -> None:
     data = job.data
     for manifest, folder, argv in zip(manifests, [data, *_increments(job)], prepares(job), strict=True):
         progress.phase(f"copying {manifest.id}")
-        _copy(places.backup(manifest.id), manifest, folder, progress)
+        source = places.backup(manifest.id)
+        if manifest.form == FOLDER:
+            _copy(source, manifest, folder, progress)
+        else:
+            bring(source, manifest, folder, places, output, progress.add, lock, identity)
         progress.phase(f"preparing {manifest.id}")
         tool.run(argv, output, lambda _line: None, lock)
         if folder != data:
@@ -53,7 +61,8 @@ def make_whole(job: RestoreJob, output: tool.Output, lock: int) -> None:
 
 def prepares(job: RestoreJob) -> list[list[str]]:
     """Return the tool's command lines for this job, one a link of the chain."""
-    return prepare_argvs(job.places.engine, Path(job.places.tool), job.data, _increments(job))
+    places, memory = job.places, job.effort.prepare_memory
+    return prepare_argvs(places.engine, Path(places.tool), job.data, _increments(job), memory)
 
 
 def _increments(job: RestoreJob) -> list[Path]:

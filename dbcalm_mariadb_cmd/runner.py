@@ -12,7 +12,9 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd import backup, cleanup, replace, restore
 from dbcalm_mariadb_cmd.adapter.journal import Journal
+from dbcalm_mariadb_cmd.adapter.linux import set_io_class
 from dbcalm_mariadb_cmd.adapter.tool import Output
+from dbcalm_mariadb_cmd.builder import Effort
 from dbcalm_mariadb_cmd.errors import JobFailed, describe
 from dbcalm_mariadb_cmd.jobs import (
     BackupJob,
@@ -92,6 +94,7 @@ def main(folder: Path, lock: int) -> int:
 def _attempt(job: Job, output: Output, lock: int, journal: Journal) -> End:
     try:
         if isinstance(job, BackupJob):
+            _yield_to_others(job.effort, output)
             return End(backup=backup.make(job, output, lock))
         if isinstance(job, CleanupJob):
             cleanup.delete(job, journal, lambda line: output.add(f"{line}\n".encode()))
@@ -111,6 +114,17 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal) -> End:
         return failed
     settled = settle(job)
     return settled if settled.error is None else failed
+
+
+def _yield_to_others(effort: Effort, output: Output) -> None:
+    """Let this process and all that it starts stand back, as configured. Where that cannot be, the backup is made
+    all the same, and its log says so."""
+    try:
+        os.nice(effort.niceness)
+        if effort.io_class:
+            set_io_class(effort.io_class)
+    except OSError as error:
+        output.add(f"dbcalm: cpu_niceness or io_priority could not be set: {describe(error)}\n".encode())
 
 
 def _full_disk(job: Job) -> str:

@@ -17,6 +17,14 @@ class Settings:
     backup_credentials_file: Path
     restore_dir: Path | None
     job_dir: Path
+    stored_form: str
+    compression_level: int
+    compression_threads: int
+    parallel: int
+    copy_throttle: int
+    cpu_niceness: int
+    io_priority: str
+    prepare_memory: int
     min_full_chains: int
     min_age: timedelta
     trash_delay: timedelta

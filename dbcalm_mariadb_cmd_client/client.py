@@ -37,15 +37,24 @@ class MariadbCmdClient:
         self._path = path
         self._timeout = timeout
 
-    def full_backup(self, job_id: str, id: str | None, schedule_id: int | None) -> Answer:
-        """Start a full backup. 202 with ``id, type, from_backup_id, note``; 409, 503, 507."""
-        return self._call(FullBackup(job_id, id, schedule_id))
+    def full_backup(
+        self, job_id: str, id: str | None, schedule_id: int | None, form: str | None = None
+    ) -> Answer:
+        """Start a full backup, stored in this form or else as configured. 202 with ``id, type, from_backup_id, form,
+        note``; 409, 503, 507."""
+        return self._call(FullBackup(job_id, id, schedule_id, form))
 
     def incremental_backup(
-        self, job_id: str, id: str | None, from_backup_id: str, or_full: bool, schedule_id: int | None
+        self,
+        job_id: str,
+        id: str | None,
+        from_backup_id: str,
+        or_full: bool,
+        schedule_id: int | None,
+        form: str | None = None,
     ) -> Answer:
         """Start an incremental backup, or the full one that has to stand in for it. As ``full_backup``, and 404."""
-        return self._call(IncrementalBackup(job_id, id, from_backup_id, or_full, schedule_id))
+        return self._call(IncrementalBackup(job_id, id, from_backup_id, or_full, schedule_id, form))
 
     def restore_backup(self, job_id: str, id: str, target: str, replace: bool = False) -> Answer:
         """Start a restore. 202 with ``id, target, target_path, chain, restore_id``; 404, 409, 503, 507."""

@@ -29,10 +29,14 @@ BACKUP_REQUESTS = {
         "summary": "What changed since a certain backup",
         "value": {"type": "incremental", "from_backup_id": "before-upgrade"},
     },
+    "folder": {
+        "summary": "A full backup as plain files, whatever is configured",
+        "value": {"type": "full", "form": "folder"},
+    },
 }
 _RUNNING = {"status": "running", "link": f"/status/{_JOB}", "pid": _JOB, "resource_id": "2026-01-31-03-00-00"}
-BACKUP_STARTED = {**_RUNNING, "type": "full", "from_backup_id": None, "note": None}
-BACKUP = {
+BACKUP_STARTED = {**_RUNNING, "type": "full", "from_backup_id": None, "form": "zstd", "note": None}
+BACKUP: dict[str, object] = {
     "id": "2026-01-31-03-00-00",
     "type": "full",
     "from_backup_id": None,
@@ -40,11 +44,14 @@ BACKUP = {
     "start_time": "2026-01-31T03:00:00.102938Z",
     "end_time": "2026-01-31T03:02:11.564738Z",
     "process_id": 41,
-    "size": 1073741824,
+    "size": 289910292,
     "retention_value": None,
     "retention_unit": None,
     "note": None,
     "timeline": "8c52b0a1f6de",
+    "data_size": 1073741824,
+    "form": "zstd",
+    "recipients": [],
     "hold": None,
 }
 

@@ -51,6 +51,9 @@ class TokenRequest(Body):
     ] = None
 
 
+Form = Literal["folder", "zstd", "gzip"]
+
+
 class BackupRequest(Body):
     type: Literal["full", "incremental"]
     id: Annotated[
@@ -64,6 +67,10 @@ class BackupRequest(Body):
         Text | None, Field(description="What an incremental builds on. Without it the newest backup.")
     ] = None
     schedule_id: Number | None = None
+    form: Annotated[
+        Form | None,
+        Field(description="How it is stored. Without it as `stored_form` in the configuration says."),
+    ] = None
 
 
 class RestoreRequest(Body):
@@ -175,6 +182,7 @@ class Started(JobStatus):
 
 class BackupStarted(Started):
     from_backup_id: str | None
+    form: Form
 
 
 class RestoreStarted(Started):
@@ -222,6 +230,11 @@ class Backup(Answer):
     ]
     timeline: Annotated[
         str, Field(description="The same for backups between which nobody put other data under the server.")
+    ]
+    data_size: Annotated[int, Field(description="Bytes that a restore writes, about.")]
+    form: Annotated[Form, Field(description="How it is stored.")]
+    recipients: Annotated[
+        list[str], Field(description="The public keys that it is encrypted to; empty where it is not.")
     ]
     hold: Annotated[Hold | None, Field(description="Why it is kept whatever its age.")]
 

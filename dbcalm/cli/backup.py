@@ -1,5 +1,6 @@
 """``dbcalm backup``: make a backup."""
 
+import enum
 from typing import Annotated
 
 import typer
@@ -13,6 +14,15 @@ from dbcalm.domain.jobs import Started
 
 app = typer.Typer(no_args_is_help=True)
 
+
+class StoredForm(enum.StrEnum):
+    """How a backup can be stored."""
+
+    FOLDER = "folder"
+    ZSTD = "zstd"
+    GZIP = "gzip"
+
+
 ScheduleId = Annotated[
     int | None, typer.Option("--schedule-id", min=1, max=2**63 - 1, help="The schedule that it belongs to.")
 ]
@@ -20,27 +30,40 @@ Id = Annotated[str | None, typer.Option("--id", help="What it is called; without
 Base = Annotated[
     str | None, typer.Option("--from", help="The backup that it builds on; without it, the newest.")
 ]
+Form = Annotated[
+    StoredForm | None,
+    typer.Option("--form", help="How it is stored; without it, as stored_form in the configuration says."),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for its end, and show how far it is.")]
 
 
 @app.command()
-def full(schedule_id: ScheduleId = None, id: Id = None, wait: Wait = False) -> None:
+def full(schedule_id: ScheduleId = None, id: Id = None, form: Form = None, wait: Wait = False) -> None:
     """Copy the whole server."""
-    _make("full", id, None, schedule_id, wait)
+    _make("full", id, None, schedule_id, form, wait)
 
 
 @app.command()
-def incremental(schedule_id: ScheduleId = None, id: Id = None, base: Base = None, wait: Wait = False) -> None:
+def incremental(
+    schedule_id: ScheduleId = None, id: Id = None, base: Base = None, form: Form = None, wait: Wait = False
+) -> None:
     """Copy what has changed since another backup."""
-    _make("incremental", id, base, schedule_id, wait)
+    _make("incremental", id, base, schedule_id, form, wait)
 
 
-def _make(type: str, id: str | None, base: str | None, schedule_id: int | None, to_the_end: bool) -> None:
+def _make(
+    type: str,
+    id: str | None,
+    base: str | None,
+    schedule_id: int | None,
+    form: StoredForm | None,
+    to_the_end: bool,
+) -> None:
     loaded = settings()
     system = services(loaded)
 
     def start() -> Started:
-        return system.backups.create(caller(), type, id, base, schedule_id)
+        return system.backups.create(caller(), type, id, base, schedule_id, form and form.value)
 
     if schedule_id is None:
         job = start()

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The backup's id.")]
 
-_COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size")
+_COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size", "form")
 _DELETED_COLUMNS = ("id", "type", "from_backup_id", "end_time", "size", "deleted_at", "purge_at")
 
 
@@ -113,4 +113,6 @@ def release(id: Id) -> None:
 
 
 def _readable(row: Row) -> Row:
-    return {**row, "size": size(int(str(row["size"])))}
+    return {
+        name: size(int(str(value))) if name in ("size", "data_size") else value for name, value in row.items()
+    }

@@ -68,8 +68,10 @@ class Backups:
         id: str | None = None,
         from_backup_id: str | None = None,
         schedule_id: int | None = None,
+        form: str | None = None,
     ) -> Started:
-        """Start a backup of type ``full`` or ``incremental``; one without a base builds on the newest.
+        """Start a backup of type ``full`` or ``incremental``; one without a base builds on the newest, one without a
+        form is stored as configured.
 
         Raise InvalidField; NotFound if there is no base, or not this one; Conflict if the id is taken or a job that
         excludes this one is running; Unavailable if the service or the database server is not ready; NoSpace.
@@ -81,12 +83,14 @@ class Backups:
             if type == "full":
                 if from_backup_id is not None:
                     raise InvalidField("from_backup_id", "is only for an incremental backup")
-                return self._jobs.start(lambda job_id: self._service.full_backup(job_id, name, schedule_id))
+                return self._jobs.start(
+                    lambda job_id: self._service.full_backup(job_id, name, schedule_id, form)
+                )
             base = self._base() if from_backup_id is None else names.known_backup_id(from_backup_id)
 
             def incremental(job_id: str) -> Answer:
                 return self._service.incremental_backup(
-                    job_id, name, base, from_backup_id is None, schedule_id
+                    job_id, name, base, from_backup_id is None, schedule_id, form
                 )
 
             return self._jobs.start(incremental)

@@ -9,6 +9,9 @@ class Backup:
     """A whole backup on disk. ``size`` is in bytes; ``seq`` counts up over all backups, whatever the clock did;
     ``timeline`` is the same for backups between which nobody put other data under the server.
 
+    ``data_size`` is what a restore writes, ``form`` how it is stored, and ``recipients`` the public keys to which it is
+    encrypted.
+
     A held backup has a ``hold_reason``, and a ``hold_until`` if the hold ends by itself. The retention is that of its
     schedule at present."""
 
@@ -25,6 +28,9 @@ class Backup:
     seq: int
     hold_reason: str | None
     hold_until: str | None
+    data_size: int
+    form: str
+    recipients: tuple[str, ...]
     retention_value: int | None
     retention_unit: str | None
 

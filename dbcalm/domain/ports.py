@@ -28,10 +28,18 @@ class Clock(Protocol):
 class MysqlService(Protocol):
     """The service that owns backups and jobs. Every method raises ServiceUnreachable if no answer comes."""
 
-    def full_backup(self, job_id: str, id: str | None, schedule_id: int | None) -> Answer: ...
+    def full_backup(
+        self, job_id: str, id: str | None, schedule_id: int | None, form: str | None
+    ) -> Answer: ...
 
     def incremental_backup(
-        self, job_id: str, id: str | None, from_backup_id: str, or_full: bool, schedule_id: int | None
+        self,
+        job_id: str,
+        id: str | None,
+        from_backup_id: str,
+        or_full: bool,
+        schedule_id: int | None,
+        form: str | None,
     ) -> Answer: ...
 
     def restore_backup(self, job_id: str, id: str, target: str, replace: bool) -> Answer: ...

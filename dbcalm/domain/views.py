@@ -45,6 +45,9 @@ def backup(one: Backup) -> View:
         "retention_unit": one.retention_unit,
         "note": one.note,
         "timeline": one.timeline,
+        "data_size": one.data_size,
+        "form": one.form,
+        "recipients": list(one.recipients),
         "hold": None if one.hold_reason is None else {"reason": one.hold_reason, "until": one.hold_until},
     }
 

@@ -21,7 +21,13 @@ class Backups(Table[Backup]):
             for name in ("retention_value", "retention_unit")
         }
         super().__init__(
-            database, "backups", Backup, key="id", sequence=("seq", "number"), derived=of_schedule
+            database,
+            "backups",
+            Backup,
+            key="id",
+            sequence=("seq", "number"),
+            make=_backup,
+            derived=of_schedule,
         )
 
     def newest(self) -> Backup | None:
@@ -38,6 +44,16 @@ class Backups(Table[Backup]):
                 (id,),
             ).fetchall()
         return [row[0] for row in rows]
+
+
+_RECIPIENTS = [field.name for field in fields(Backup)].index("recipients")
+
+
+def _backup(*row: object) -> Backup:
+    """Return a backup; the keys that it is encrypted to are kept as one text, joined by blanks."""
+    values: list[Any] = list(row)
+    values[_RECIPIENTS] = tuple(values[_RECIPIENTS].split())
+    return Backup(*values)
 
 
 class Restores(Table[Restore]):

@@ -130,20 +130,24 @@ def _add_backup(connection: sqlite3.Connection, facts: Mapping[str, Any]) -> int
     return connection.execute(
         "INSERT INTO backups "
         "(id, seq, type, from_backup_id, schedule_id, process_id, start_time, end_time, size, note, timeline, "
-        "hold_reason, hold_until) "
+        "hold_reason, hold_until, data_size, form, recipients) "
         "VALUES (:id, :seq, :type, :from_backup_id, :schedule_id, "
         "(SELECT id FROM processes WHERE command_id = :job_id), :start_time, :end_time, :size, :note, :timeline, "
-        ":hold_reason, :hold_until) "
+        ":hold_reason, :hold_until, :data_size, :form, :recipients) "
         "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, type = excluded.type, "
         "from_backup_id = excluded.from_backup_id, schedule_id = excluded.schedule_id, "
         "process_id = excluded.process_id, start_time = excluded.start_time, end_time = excluded.end_time, "
         "size = excluded.size, note = excluded.note, timeline = excluded.timeline, "
-        "hold_reason = excluded.hold_reason, hold_until = excluded.hold_until WHERE excluded.seq > backups.seq",
+        "hold_reason = excluded.hold_reason, hold_until = excluded.hold_until, data_size = excluded.data_size, "
+        "form = excluded.form, recipients = excluded.recipients WHERE excluded.seq > backups.seq",
         {
             "schedule_id": None,
             "note": None,
             "job_id": None,
+            "form": "folder",
             **facts,
+            "data_size": facts["size"] if facts.get("data_size") is None else facts["data_size"],
+            "recipients": " ".join(facts.get("recipients", ())),
             "hold_reason": hold["reason"],
             "hold_until": hold["until"],
         },

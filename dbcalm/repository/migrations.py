@@ -103,6 +103,17 @@ def _second(connection: sqlite3.Connection) -> None:
     _count(connection, "schedules")
 
 
+def _third(connection: sqlite3.Connection) -> None:
+    """How backups are stored. What was made before was a folder."""
+    for statement in (
+        "ALTER TABLE backups ADD COLUMN data_size INTEGER NOT NULL DEFAULT 0",
+        "UPDATE backups SET data_size = size",
+        "ALTER TABLE backups ADD COLUMN form TEXT NOT NULL DEFAULT 'folder'",
+        "ALTER TABLE backups ADD COLUMN recipients TEXT NOT NULL DEFAULT ''",
+    ):
+        connection.execute(statement)
+
+
 def _count(connection: sqlite3.Connection, table: str) -> None:
     """Keep the number of rows of a table, and a version that every change raises, so that no list has to count."""
     connection.execute("INSERT INTO table_state VALUES (?, 0, 0)", (table,))
@@ -113,7 +124,7 @@ def _count(connection: sqlite3.Connection, table: str) -> None:
         )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -62,7 +62,9 @@ def create_backup(call: Incoming, body: schemas.BackupRequest) -> Response:
 
     Answers as soon as the backup has begun; `link` tells how it stands. An incremental without `from_backup_id` builds
     on the newest backup. Where an incremental could not be trusted a full backup is made, and `note` says why."""
-    job = call.services.backups.create(call.caller, body.type, body.id, body.from_backup_id, body.schedule_id)
+    job = call.services.backups.create(
+        call.caller, body.type, body.id, body.from_backup_id, body.schedule_id, body.form
+    )
     return answer(views.started(job, body.type), 202)
 
 

@@ -26,7 +26,12 @@ _LOG_HALF = 1 << 18
 _TAIL_LINES = 40
 _TAIL_CHARACTERS = 16_000
 _LINE_LIMIT = 4096
-_CORRUPTED = "innodb_corrupted_pages"
+CORRUPTED = "innodb_corrupted_pages"
+"""A file of a backup that is none: it lists the pages of the server that could not be read well."""
+
+_IN_INFO = re.compile(
+    r"^binlog_pos = filename '([^']+)', position '(\d+)'(?:, GTID of the last change '([^']*)')?", re.M
+)
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,12 @@ def read_binlog(folder: Path, engine: Engine) -> Binlog | None:
         return None
 
 
+def read_binlog_in_info(folder: Path, engine: Engine) -> Binlog | None:
+    """Return the same from the info file, which is all that lies beside a stream."""
+    found = _IN_INFO.search(_metadata(folder, engine, "info"))
+    return Binlog(found[1], int(found[2]), "".join((found[3] or "").split())) if found else None
+
+
 def require_whole(folder: Path, engine: Engine, base_lsn: int | None) -> Checkpoints:
     """Return the checkpoints of a finished backup; raise JobFailed if what the tool wrote is not a whole backup.
 
@@ -185,10 +196,8 @@ def require_whole(folder: Path, engine: Engine, base_lsn: int | None) -> Checkpo
     """
     checkpoints = read_checkpoints(folder, engine)
     _metadata(folder, engine, "info")
-    if (folder / _CORRUPTED).exists():
-        raise JobFailed(
-            f"the server has corrupted pages, listed in {_CORRUPTED}; run mariadb-check on its tables"
-        )
+    if (folder / CORRUPTED).exists():
+        raise corrupted()
     expected = ("full-backuped", 0) if base_lsn is None else ("incremental", base_lsn)
     if (checkpoints.backup_type, checkpoints.from_lsn) != expected:
         raise JobFailed(
@@ -200,6 +209,13 @@ def require_whole(folder: Path, engine: Engine, base_lsn: int | None) -> Checkpo
             f"the backup ends at LSN {checkpoints.to_lsn}, before it begins at {checkpoints.from_lsn}"
         )
     return checkpoints
+
+
+def corrupted() -> JobFailed:
+    """Return the failure of a backup in which the tool found corrupted pages, whatever else it says."""
+    return JobFailed(
+        f"the server has corrupted pages, listed in {CORRUPTED}; run mariadb-check on its tables"
+    )
 
 
 def is_metadata(name: str, engine: Engine) -> bool:

@@ -103,7 +103,7 @@ def test_the_last_whole_chain(own: Rig) -> None:
 
 def test_a_damaged_chain_does_not_count_as_a_whole_one(own: Rig) -> None:
     own.chain("hurt")
-    os.truncate(own.backups / "hurt" / "ibdata1", 4096)
+    os.truncate(own.backups / "hurt" / "backup.xbstream.zst", 4096)
     assert_kept(own, "last is the last whole chain", "last")
     assert clean_up(own, "hurt")["deleting"] == ["hurt"]
     assert own.on_disk() == {"last"}

@@ -159,9 +159,9 @@ def test_an_unknown_base(rig: Rig) -> None:
 
 
 @contextmanager
-def chain(rig: Rig) -> Iterator[tuple[str, str]]:
-    """Make a chain of two for a test to damage, and take it away again."""
-    full = rig.backup()["resource_id"]
+def chain(rig: Rig, form: str = "zstd") -> Iterator[tuple[str, str]]:
+    """Make a chain of two for a test to damage, the full one in this form, and take it away again."""
+    full = rig.backup(form=form)["resource_id"]
     top = rig.backup(type="incremental", from_backup_id=full)["resource_id"]
     try:
         yield full, top
@@ -195,25 +195,42 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ibdata1", "shop/orders.ibd", "xtrabackup_checkpoints", "dbcalm-files.json"]
+    ("form", "name"),
+    [
+        ("folder", "ibdata1"),
+        ("folder", "shop/orders.ibd"),
+        ("folder", "xtrabackup_checkpoints"),
+        ("folder", "dbcalm-files.json"),
+        ("zstd", "backup.xbstream.zst"),
+        ("zstd", "dbcalm-lsn/xtrabackup_checkpoints"),
+        ("gzip", "backup.xbstream.gz"),
+        ("gzip", "dbcalm-files.json"),
+    ],
 )
-def test_a_base_whose_checksums_differ(rig: Rig, name: str) -> None:
-    with chain(rig) as (full, top):
+def test_a_base_whose_checksums_differ(rig: Rig, form: str, name: str) -> None:
+    with chain(rig, form) as (full, top):
         flip(rig.backups / full / name)
         status, line = rig.refused("POST", "/backups", {"type": "incremental", "from_backup_id": top})
         assert (status, full in line, name in line) == (409, True, True)
         newest = rig.start("/backups", {"type": "incremental"})
         assert (newest["type"], full in newest["note"]) == ("full", True)
         rig.end(newest)
-        assert rig.api.request("POST", "/restore", {"id": top, "target": "folder"}).status in (202, 409)
+        reply = rig.api.request("POST", "/restore", {"id": top, "target": "folder"})
+        assert reply.status in (202, 409)
+        assert reply.status == 409 or rig.end(reply.body)["status"] == "failed"
 
 
-def test_a_flipped_bit_fails_a_restore_and_names_the_file(rig: Rig) -> None:
-    with chain(rig) as (full, top):
-        flip(rig.backups / full / "shop" / "orders.ibd")
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("folder", "shop/orders.ibd"), ("zstd", "backup.xbstream.zst"), ("gzip", "backup.xbstream.gz")],
+)
+def test_a_flipped_bit_fails_a_restore_and_names_the_file(rig: Rig, form: str, name: str) -> None:
+    with chain(rig, form) as (full, top):
+        flip(rig.backups / full / name)
         ended = rig.end(rig.start("/restore", {"id": top, "target": "folder"}))
         assert ended["status"] == "failed"
-        assert "shop/orders.ibd" in ended["error"]
+        assert f"backup {full} is damaged" in ended["error"]
+        assert name in ended["error"]
         rig.empty_database()
         ended = rig.end(rig.start("/restore", {"id": top, "target": "database"}))
         assert ended["status"] == "failed"

@@ -93,10 +93,10 @@ def test_with_the_api_killed(own: Rig) -> None:
 
 def test_with_the_newest_full_backup_damaged(own: Rig) -> None:
     newest = own.backup()["resource_id"]
-    with truncated(own, newest, "ibdata1"):
+    with truncated(own, newest, "backup.xbstream.zst"):
         [sentence] = attention(own)
         assert sentence.startswith(
-            f"the newest backup cannot be restored: backup {newest} is damaged: ibdata1"
+            f"the newest backup cannot be restored: backup {newest} is damaged: backup.xbstream.zst"
         )
     assert attention(own) == []
 
@@ -113,7 +113,7 @@ def test_with_several_things_wrong_the_most_urgent_comes_first(own: Rig) -> None
     newest = own.listed()[0]
     own.sandbox.stop_db()
     own.sandbox.kill(ROOT_SERVICE)
-    with truncated(own, newest, "ibdata1"):
+    with truncated(own, newest, "backup.xbstream.zst"):
         database, backup, service = attention(own)
     assert "server is not running" in database
     assert f"backup {newest} is damaged" in backup

@@ -145,7 +145,9 @@ def own(rig: Rig, argv: list[str]) -> None:
 
 def prepared_copy(rig: Rig, backup_id: str) -> Path:
     copy = rig.sandbox.root / "jobs" / f"copy-{uuid.uuid4().hex}"
-    own(rig, ["cp", "--recursive", str(rig.backups / backup_id), str(copy)])
+    stream = rig.backups / backup_id / "backup.xbstream.zst"
+    own(rig, ["mkdir", str(copy)])
+    own(rig, ["sh", "-c", f"zstd -d -c {stream} | mbstream -x -C {copy}"])
     own(rig, [str(tool()), "--no-defaults", "--prepare", f"--target-dir={copy}"])
     return copy
 

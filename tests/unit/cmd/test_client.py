@@ -241,14 +241,19 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
     job = "f" * 32
     path = folder / "s.sock"
     cron, mariadb = CmdClient(path), MariadbCmdClient(path)
-    incremental = {"job_id": job, "id": None, "from_backup_id": "a", "or_full": False, "schedule_id": 7}
+    base = {"from_backup_id": "a", "or_full": False}
+    incremental = {"job_id": job, "id": None, **base, "schedule_id": 7, "form": "gzip"}
     expected: list[tuple[Callable[[], Answer], str, dict[str, Any]]] = [
         (
             lambda: mariadb.full_backup(job, "a", 7),
             "full_backup",
-            {"job_id": job, "id": "a", "schedule_id": 7},
+            {"job_id": job, "id": "a", "schedule_id": 7, "form": None},
         ),
-        (lambda: mariadb.incremental_backup(job, None, "a", False, 7), "incremental_backup", incremental),
+        (
+            lambda: mariadb.incremental_backup(job, None, "a", False, 7, "gzip"),
+            "incremental_backup",
+            incremental,
+        ),
         (
             lambda: mariadb.restore_backup(job, "a", "database", True),
             "restore_backup",

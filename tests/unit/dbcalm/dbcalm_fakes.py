@@ -139,13 +139,22 @@ class FakeMysqlService:
         self._answers: dict[str, Answer] = {}
         self._change = threading.Condition()
 
-    def full_backup(self, job_id: str, id: str | None, schedule_id: int | None) -> Answer:
-        return self._backup(("full_backup", (job_id, id, schedule_id)), job_id, id, "full", None, schedule_id)
+    def full_backup(
+        self, job_id: str, id: str | None, schedule_id: int | None, form: str | None = None
+    ) -> Answer:
+        call = ("full_backup", (job_id, id, schedule_id, form))
+        return self._backup(call, job_id, id, "full", None, schedule_id)
 
     def incremental_backup(
-        self, job_id: str, id: str | None, from_backup_id: str, or_full: bool, schedule_id: int | None
+        self,
+        job_id: str,
+        id: str | None,
+        from_backup_id: str,
+        or_full: bool,
+        schedule_id: int | None,
+        form: str | None = None,
     ) -> Answer:
-        call = ("incremental_backup", (job_id, id, from_backup_id, or_full, schedule_id))
+        call = ("incremental_backup", (job_id, id, from_backup_id, or_full, schedule_id, form))
         return self._backup(call, job_id, id, "incremental", from_backup_id, schedule_id)
 
     def restore_backup(self, job_id: str, id: str, target: str, replace: bool) -> Answer:
@@ -317,7 +326,8 @@ class FakeMysqlService:
             name = id or f"2026-01-31-03-00-{len(self.events):02}"
             facts = {"id": name, "type": type, "from_backup_id": base, "schedule_id": schedule_id}
             self._accept(job_id, "backup", name, backup=facts)
-            return Answer(202, "accepted", {"job_id": job_id, "note": None, **facts})
+            how = {"form": call[1][-1] or "zstd"}
+            return Answer(202, "accepted", {"job_id": job_id, "note": None, **how, **facts})
 
         return self._once(call, job_id, work)
 

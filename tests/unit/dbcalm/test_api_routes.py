@@ -32,6 +32,7 @@ def test_a_full_backup_is_accepted_and_can_be_asked_for_at_once(api: TestClient)
         "type": "full",
         "from_backup_id": None,
         "schedule_id": None,
+        "form": "zstd",
         "note": None,
     }
     now = api.get(status["link"])

@@ -16,6 +16,8 @@ from dbcalm.repository import migrations
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import Database, connect, open_database, open_or_replace
 
+NOW = len(migrations.MIGRATIONS)
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -68,7 +70,7 @@ def test_a_newer_version_is_refused_and_not_touched(path: Path) -> None:
     connection = connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(CatalogueError, match=r"version 99, made by a newer DBCalm; this one knows 2"):
+    with pytest.raises(CatalogueError, match=rf"version 99, made by a newer DBCalm; this one knows {NOW}"):
         open_or_replace(path)
 
 
@@ -89,13 +91,13 @@ def test_a_migration_keeps_the_data_and_a_copy_of_before(path: Path, monkeypatch
     database = open_database(path)
     with database.read() as connection:
         assert connection.execute("SELECT username, email FROM users").fetchall() == [("alice", None)]
-        assert migrations.version_of(connection) == 3
+        assert migrations.version_of(connection) == NOW + 1
     database.close()
-    copy = path.with_name("db.sqlite3.version-2")
+    copy = path.with_name(f"db.sqlite3.version-{NOW}")
     assert mode(copy) == 0o600
     before = sqlite3.connect(copy)
     assert before.execute("SELECT username FROM users").fetchall() == [("alice",)]
-    assert migrations.version_of(before) == 2
+    assert migrations.version_of(before) == NOW
     before.close()
 
 
@@ -109,7 +111,7 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(
     monkeypatch.undo()
     database = open_database(path)
     with database.read() as connection:
-        assert migrations.version_of(connection) == 2
+        assert migrations.version_of(connection) == NOW
         assert "email" not in [row[1] for row in connection.execute("PRAGMA table_info(users)")]
     database.close()
 
@@ -287,12 +289,13 @@ def test_a_catalogue_of_the_first_release_is_brought_up_with_all_its_data(
     database = open_database(path)
     catalogue = Catalogue(database)
     with database.read() as connection:
-        assert migrations.version_of(connection) == 2
+        assert migrations.version_of(connection) == NOW
         rows = connection.execute("SELECT command_id, schedule_id FROM processes ORDER BY id").fetchall()
         assert rows == [("a", 7), ("b", None), ("c", None), ("d", None), ("e", None)]
     backup = catalogue.backups.get("one")
     assert backup is not None
     assert (backup.schedule_id, backup.hold_reason, backup.retention_value) == (7, None, None)
+    assert (backup.size, backup.data_size, backup.form, backup.recipients) == (1000, 1000, "folder", ())
     assert [run.schedule_id for run in catalogue.schedules.runs([7, 8])] == [7]
     assert catalogue.schedules.list(Query()).total == 0
     assert catalogue.processes.get("a") is not None

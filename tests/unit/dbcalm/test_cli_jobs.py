@@ -110,11 +110,11 @@ def on_a_terminal(dbcalm: Cli, *arguments: str, react: Callable[[str, int], bool
 
 
 def test_a_backup_is_accepted_and_its_process_stored(dbcalm: Cli, service: FakeMysqlService) -> None:
-    done = dbcalm("backup", "full", "--id", "Before Upgrade", "--schedule-id", "7")
+    done = dbcalm("backup", "full", "--id", "Before Upgrade", "--schedule-id", "7", "--form", "folder")
     assert (done.returncode, done.stderr) == (0, "")
     job_id = job_of(done.stdout)
     assert done.stdout == f"backup before-upgrade: full, job {job_id}\n"
-    assert service.asked_for("full_backup") == [(job_id, "before-upgrade", 7)]
+    assert service.asked_for("full_backup") == [(job_id, "before-upgrade", 7, "folder")]
     unreachable(dbcalm)
     [process] = json.loads(dbcalm("processes", "list", "--json").stdout)["items"]
     assert (process["command_id"], process["status"]) == (job_id, "running")
@@ -124,9 +124,9 @@ def test_an_incremental_builds_on_what_only_the_journal_knows(dbcalm: Cli, servi
     refused(dbcalm("backup", "incremental"), "make a full backup first")
     made(dbcalm, service, "full", "--id", "one")
     job_id = made(dbcalm, service, "incremental")
-    assert service.asked_for("incremental_backup")[-1] == (job_id, None, "one", True, None)
+    assert service.asked_for("incremental_backup")[-1] == (job_id, None, "one", True, None, None)
     job_id = made(dbcalm, service, "incremental", "--from", "one", "--id", "three", "--schedule-id", "2")
-    assert service.asked_for("incremental_backup")[-1] == (job_id, "three", "one", False, 2)
+    assert service.asked_for("incremental_backup")[-1] == (job_id, "three", "one", False, 2, None)
 
 
 def test_a_full_that_stands_in_says_why(dbcalm: Cli, service: FakeMysqlService) -> None:

@@ -67,9 +67,9 @@ def test_reserved_ids_are_refused(given: str) -> None:
 
 
 def test_a_full_backup_has_no_base(services: Services, mysql: FakeMysqlService, root: Caller) -> None:
-    services.backups.create(root, "full", "Before upgrade", None, 3)
-    [(job_id, id, schedule)] = mysql.asked_for("full_backup")
-    assert (len(job_id), id, schedule) == (32, "before-upgrade", 3)
+    services.backups.create(root, "full", "Before upgrade", None, 3, "gzip")
+    [(job_id, id, schedule, form)] = mysql.asked_for("full_backup")
+    assert (len(job_id), id, schedule, form) == (32, "before-upgrade", 3, "gzip")
     with pytest.raises(InvalidField, match="from_backup_id is only for an incremental"):
         services.backups.create(root, "full", None, "before-upgrade")
 

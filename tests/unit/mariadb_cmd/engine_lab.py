@@ -4,6 +4,7 @@ needs no server (``engine_tool``)."""
 import fcntl
 import json
 import os
+import shutil
 import sys
 import time
 import uuid
@@ -19,8 +20,9 @@ from dbcalm_mariadb_cmd.adapter.journal import Event, Journal
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.builder import backup_argv
 from dbcalm_mariadb_cmd.control import JobControl, Plan
+from dbcalm_mariadb_cmd.forms import AS_FOLDER, FOLDER, Storing
 from dbcalm_mariadb_cmd.jobs import BackupJob, Job, Places, RestoreJob, open_lock, write_order
-from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest, Origin
+from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest, Origin, read_manifest
 from dbcalm_mariadb_cmd.settings import Settings
 
 CHECKOUT = Path(__file__).parents[3]
@@ -89,6 +91,8 @@ class Lab:
             data_dir=str(self.data),
             restore_dir=str(self.restores),
             job_dir=str(self.jobs),
+            **{name: str(shutil.which(name)) for name in ("zstd", "gzip", "age")},
+            unstream=str(shutil.which("mbstream")),
         )
         self.seq = 0
         self.fill(
@@ -108,6 +112,14 @@ class Lab:
             backup_credentials_file=self.credentials,
             restore_dir=None,
             job_dir=self.jobs,
+            stored_form="folder",
+            compression_level=1,
+            compression_threads=0,
+            parallel=1,
+            copy_throttle=0,
+            cpu_niceness=0,
+            io_priority="normal",
+            prepare_memory=0,
             min_full_chains=1,
             min_age=timedelta(0),
             trash_delay=timedelta(hours=24),
@@ -135,7 +147,7 @@ class Lab:
         """Return the arguments of every call of the tool so far."""
         return [json.loads(line) for line in (self.root / "calls").read_text().splitlines()]
 
-    def backup_job(self, backup_id: str, base: str | None = None) -> BackupJob:
+    def backup_job(self, backup_id: str, base: str | None = None, storing: Storing = AS_FOLDER) -> BackupJob:
         """Return an order for a backup that can be accepted or run."""
         self.seq += 1
         return BackupJob(
@@ -150,6 +162,8 @@ class Lab:
             server=ORIGIN,
             tool_version="10.11.19",
             expected_bytes=0,
+            base_form=read_manifest(self.backups / base).form if base else FOLDER,
+            storing=storing,
         )
 
     def restore_job(self, chain: tuple[str, ...], target: str = "database") -> RestoreJob:
@@ -175,9 +189,9 @@ class Lab:
         finally:
             os.close(lock)
 
-    def back_up(self, backup_id: str, base: str | None = None) -> Manifest:
+    def back_up(self, backup_id: str, base: str | None = None, storing: Storing = AS_FOLDER) -> Manifest:
         """Make a backup in this process."""
-        job = self.backup_job(backup_id, base)
+        job = self.backup_job(backup_id, base, storing)
         write_order(job)
         with self.locked() as lock, output(self, job) as log:
             return backup.make(job, log, lock)

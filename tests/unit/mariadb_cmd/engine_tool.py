@@ -1,17 +1,19 @@
 """Behaves like mariadb-backup, on a "server" that is a folder beside this file, so that tests need no database.
 
     server/       the data directory, and server/.lsn the log sequence number
-    moments/X.py  code that runs at the moment X: begin, copied (backup), prepare, end
+    moments/X.py  code that runs at the moment X: begin, copied, streamed (backup), prepare, end
     calls         one JSON list of arguments a line
 
-As with the real tool, preparing changes the target and consumes the incremental, and a second use of a consumed
-incremental "succeeds" with its tables missing.
+A stream is packed by the real mbstream. As with the real tool, preparing changes the target and consumes the
+incremental, and a second use of a consumed incremental "succeeds" with its tables missing.
 """
 
 import json
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(sys.argv[0]).parent
@@ -67,10 +69,30 @@ def backup(target):
         say("        ...done", "01")
     moment("copied")
     (target / "backup-my.cnf").write_text("[mysqld]\ninnodb_page_size=16384\n")
-    (target / "xtrabackup_info").write_text("tool_name = engine_tool\n")
+    (target / "xtrabackup_info").write_text(
+        "tool_name = engine_tool\nbinlog_pos = filename 'bin.000003', position '512', "
+        "GTID of the last change '0-1-7'\n"
+    )
     (target / "xtrabackup_binlog_info").write_text("bin.000003\t512\t0-1-7\n")
     lsn = int((SERVER / ".lsn").read_text())
     write_checkpoints(target, "incremental" if base else "full-backuped", from_lsn, lsn)
+
+
+def stream(beside):
+    global TARGET
+    with tempfile.TemporaryDirectory(dir=HERE) as home:
+        TARGET = folder = Path(home) / "all"
+        backup(folder)
+        names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
+        for name in names:
+            say(f"Streaming ./{name} to <STDOUT>", "01")
+        if subprocess.run(["mbstream", "-c", *names], cwd=folder).returncode != 0:
+            fail("Error writing file 'UNKNOWN' (errno: 32 \"Broken pipe\")")
+        beside.mkdir(mode=0o700)
+        for name in ("xtrabackup_checkpoints", "xtrabackup_info"):
+            shutil.copyfile(folder / name, beside / name)
+    TARGET = beside
+    moment("streamed")
 
 
 def prepare(target):
@@ -114,7 +136,9 @@ if "--version" in OPTIONS:
 with (HERE / "calls").open("a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + "\n")
 os.umask(0o027)
-if "--backup" in OPTIONS:
+if "--stream" in OPTIONS:
+    stream(Path(OPTIONS["--extra-lsndir"]))
+elif "--backup" in OPTIONS:
     backup(TARGET)
 else:
     prepare(TARGET)

@@ -30,10 +30,17 @@ from dbcalm_mariadb_cmd.command import (
 JOB = "0123456789abcdef" * 2
 WANT = "0123456789abcdef"
 GOOD: list[tuple[type[Command], dict[str, Any]]] = [
-    (FullBackup, {"job_id": JOB, "id": "monday", "schedule_id": 3}),
+    (FullBackup, {"job_id": JOB, "id": "monday", "schedule_id": 3, "form": "zstd"}),
     (
         IncrementalBackup,
-        {"job_id": JOB, "id": "tuesday", "from_backup_id": "monday", "or_full": True, "schedule_id": 3},
+        {
+            "job_id": JOB,
+            "id": "tuesday",
+            "from_backup_id": "monday",
+            "or_full": True,
+            "schedule_id": 3,
+            "form": None,
+        },
     ),
     (RestoreBackup, {"job_id": JOB, "id": "monday", "target": "folder", "replace": False}),
     (DeleteBackup, {"id": "monday"}),
@@ -205,6 +212,13 @@ def test_or_full_is_true_or_false() -> None:
     args = dict(GOOD[1][1])
     takes(IncrementalBackup, args, "or_full", [True, False])
     refuses(IncrementalBackup, args, "or_full", [0, 1, None, "true", "", 1.0, [], {}])
+
+
+@pytest.mark.parametrize(("command", "args"), GOOD[:2], ids=lambda value: getattr(value, "wire_name", None))
+def test_a_form_is_one_of_three_words(command: type[Command], args: dict[str, Any]) -> None:
+    takes(command, args, "form", ["folder", "zstd", "gzip", None])
+    wrong = ["", "auto", "Zstd", "zstd ", "zstd\n", "-d", "../zstd", True, 0, 1.0, ["zstd"], {}]
+    refuses(command, args, "form", wrong)
 
 
 def test_a_target_is_one_of_two_words() -> None:

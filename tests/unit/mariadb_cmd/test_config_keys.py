@@ -30,6 +30,14 @@ class All:
     client_bin: Path | None
     backup_credentials_file: Path
     restore_dir: Path | None
+    stored_form: str
+    compression_level: int
+    compression_threads: int
+    parallel: int
+    copy_throttle: int
+    cpu_niceness: int
+    io_priority: str
+    prepare_memory: int
     min_full_chains: int
     min_age: timedelta
     trash_delay: timedelta
@@ -114,6 +122,14 @@ def test_an_empty_file_gives_the_documented_defaults(write: Write, text: str) ->
         client_bin=None,
         backup_credentials_file=Path("/etc/dbcalm/credentials.cnf"),
         restore_dir=None,
+        stored_form="auto",
+        compression_level=1,
+        compression_threads=0,
+        parallel=0,
+        copy_throttle=0,
+        cpu_niceness=0,
+        io_priority="normal",
+        prepare_memory=256 << 20,
         min_full_chains=1,
         min_age=timedelta(0),
         trash_delay=timedelta(days=1),
@@ -223,6 +239,37 @@ for _name, _key in KEYS.items():
             GOOD[_name] += [("''", None), ("", None)]
         else:
             BAD[_name] += ["''", ""]
+
+_NO_WORD = ["''", "", "5", "true", "[low]", "{a: b}"]
+GOOD["stored_form"] = [(word, word) for word in ("auto", "folder", "zstd", "gzip")]
+BAD["stored_form"] = ["Zstd", "zip", "'zstd '", "zstd -19", *_NO_WORD]
+GOOD["io_priority"] = [(word, word) for word in ("normal", "low", "idle")]
+BAD["io_priority"] = ["Low", "realtime", "7", *_NO_WORD]
+GOOD["prepare_memory"] = [("0", 0), ("1M", 1 << 20), ("'512M'", 512 << 20), ("999999G", 999_999 << 30)]
+BAD["prepare_memory"] = [
+    "512",
+    "-1",
+    "0M",
+    "1K",
+    "1T",
+    "1 G",
+    "1.5G",
+    "1g",
+    "1000000M",
+    "true",
+    "''",
+    "[1M]",
+    '"1M\\n"',
+]
+for _name, _low, _high in (
+    ("compression_level", 1, 19),
+    ("compression_threads", 0, 64),
+    ("parallel", 0, 64),
+    ("copy_throttle", 0, 1_000_000),
+    ("cpu_niceness", 0, 19),
+):
+    GOOD[_name] = [(str(value), value) for value in (_low, _low + 1, _high)]
+    BAD[_name] = [str(_low - 1), str(_high + 1), "1.0", "'1'", "true", "[1]", "x", ""]
 
 
 @pytest.mark.parametrize("name", KEYS)

@@ -1,0 +1,321 @@
+"""Processes joined by pipes, without a shell: each one watched, reaped and judged.
+
+``pack`` writes what comes out of a pipe into a file, ``unpack`` sends a file into one. Both take the checksum of the
+stored bytes as these pass through, so that nothing is read a second time, and hold no more of them than one piece.
+Where a member fails the others are ended, and the message names all that failed, the cause first: what only broke off
+because another one had gone comes last.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from dbcalm_mariadb_cmd.adapter import tool
+from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
+from dbcalm_mariadb_cmd.adapter.tree import FileState
+from dbcalm_mariadb_cmd.errors import JobFailed
+
+_PIECE = 1 << 20
+_LINE_LIMIT = 4096
+_TAIL_LINES = 40
+_BROKEN = "Broken pipe"
+_KILLED, _FAILED, _CONSEQUENCE = range(3)
+_GRACE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process of a pipe: what messages call it, its command, and the descriptors that it inherits beside its own.
+    ``is_tool`` says that it is the backup tool, which has to say that it succeeded."""
+
+    name: str
+    argv: Sequence[str]
+    descriptors: tuple[int, ...] = ()
+    is_tool: bool = False
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """``rank`` orders causes before consequences, to be killed before to fail. In a rank the member that is nearer to
+    the source comes first, as those behind it miss what it did not give them."""
+
+    rank: int
+    place: int
+    message: str
+    return_code: int | None
+
+
+class Log:
+    """The job's log as many may write to it at once. ``on_line`` gets the backup tool's lines alone."""
+
+    def __init__(self, output: tool.Output, on_line: Callable[[str], None]) -> None:
+        self.on_line = on_line
+        self._output = output
+        self._one = threading.Lock()
+
+    def add(self, line: bytes) -> None:
+        """Take one line."""
+        with self._one:
+            self._output.add(line)
+
+
+def pack(
+    members: Sequence[Member], target: Path, log: Log, on_bytes: Callable[[int], None], lock: int
+) -> tuple[FileState, int]:
+    """Write what the last member says into a new file. Return the file's state, and how many bytes the first member
+    gave to the second; ``on_bytes`` is told of these as they pass. Raise JobFailed or OSError."""
+    with _Pipe(members, log, lock, reads_file=False) as pipe:
+        counted = pipe.count(on_bytes)
+        try:
+            state = _store(pipe.outlet, target)
+        except OSError as error:
+            pipe.abort()
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        pipe.finish()
+        return state, counted()
+
+
+def unpack(
+    members: Sequence[Member], source: Path, log: Log, on_bytes: Callable[[int], None], lock: int
+) -> str:
+    """Send a file into the first member, to the end of all; return the SHA-256 of what was sent. Raise JobFailed or
+    OSError."""
+    with _Pipe(members, log, lock, reads_file=True) as pipe:
+        try:
+            sha256 = _send(source, pipe.take_inlet(), on_bytes)
+        except BrokenPipeError:
+            pipe.finish()
+            raise JobFailed(f"{members[0].name} did not read all of {source}") from None
+        except OSError:
+            pipe.abort()
+            raise
+        pipe.finish()
+        return sha256
+
+
+class _Pipe:
+    """The members while they run. ``outlet`` is what the last one writes into, unless a file is sent through."""
+
+    def __init__(self, members: Sequence[Member], log: Log, lock: int, *, reads_file: bool) -> None:
+        self._members = members
+        self._log = log
+        self._lock = lock
+        self._reads_file = reads_file
+        self._failures: list[_Failure] = []
+        self._ended_by_us: set[int] = set()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._threads: list[threading.Thread] = []
+        self._open: set[int] = set()
+        self._gap = (-1, -1)
+        self._inlet = -1
+        self._mutex = threading.Lock()
+        self.outlet = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        for place in range(len(self._members)):
+            self._begin(self._attend, place)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+        for thread in self._threads:
+            thread.join()
+        for process in self._processes:
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
+        for descriptor in list(self._open):
+            self._close(descriptor)
+
+    def _start(self) -> None:
+        """Start the members, each reading from the one before. Where no file is sent, two pipes lie between the first
+        two, and ``count`` joins them."""
+        reading = subprocess.DEVNULL
+        if self._reads_file:
+            reading, self._inlet = self._pipe()
+        for place, member in enumerate(self._members):
+            last = place == len(self._members) - 1
+            following, writing = (-1, subprocess.DEVNULL) if last and self._reads_file else self._pipe()
+            process = subprocess.Popen(
+                member.argv,
+                env=tool.ENVIRONMENT,
+                cwd="/",
+                stdin=reading,
+                stdout=writing,
+                stderr=subprocess.PIPE,
+                pass_fds=(self._lock, *member.descriptors),
+                preexec_fn=die_with_parent,
+            )
+            self._processes.append(process)
+            self._close(reading)
+            self._close(writing)
+            if place == 0 and not self._reads_file:
+                counted, joined = self._pipe()
+                self._gap, following = (following, joined), counted
+            reading = following
+        self.outlet = reading
+
+    def count(self, on_bytes: Callable[[int], None]) -> Callable[[], int]:
+        """Join the first two members, telling of the bytes that pass; return what says how many those were."""
+        total = 0
+        coming, going = self._gap
+
+        def join() -> None:
+            nonlocal total
+            try:
+                # The kernel hands the pages over; not a byte of them is copied.
+                while moved := os.splice(coming, going, _PIECE):
+                    total += moved
+                    on_bytes(moved)
+            except BrokenPipeError:
+                pass  # Whoever does not read any more says why.
+            except OSError as error:
+                self._fail(_Failure(_FAILED, 0, f"the pipe failed: {error.strerror}", None))
+            finally:
+                self._close(coming)
+                self._close(going)
+
+        self._begin(join)
+        return lambda: total
+
+    def take_inlet(self) -> int:
+        """Return the descriptor that the first member reads from. The caller closes it: the end of the file."""
+        self._open.discard(self._inlet)
+        return self._inlet
+
+    def finish(self) -> None:
+        """Wait for all members; raise JobFailed if any failed."""
+        for thread in self._threads:
+            thread.join()
+        if self._failures:
+            ordered = sorted(self._failures, key=lambda failure: (failure.rank, failure.place))
+            raise JobFailed("; ".join(one.message for one in ordered), ordered[0].return_code)
+
+    def abort(self) -> None:
+        """End all members that still run: what is amiss lies elsewhere."""
+        with self._mutex:
+            for process in self._processes:
+                if process.poll() is None:
+                    self._ended_by_us.add(process.pid)
+                    process.kill()
+
+    def _pipe(self) -> tuple[int, int]:
+        """Return a pipe, to read from and to write to, that holds a whole piece where the kernel lets it."""
+        reading, writing = os.pipe()
+        self._open |= {reading, writing}
+        with suppress(OSError):  # Only so many pipes of one user may be wide.
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIECE)
+        return reading, writing
+
+    def _close(self, descriptor: int) -> None:
+        with self._mutex:
+            if descriptor in self._open:
+                self._open.remove(descriptor)
+                os.close(descriptor)
+
+    def _begin(self, work: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=work, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _attend(self, place: int) -> None:
+        """Follow what a member says, to its end, and judge it."""
+        member, process = self._members[place], self._processes[place]
+        said: deque[str] = deque(maxlen=_TAIL_LINES)
+        assert process.stderr is not None
+        with process.stderr as stream:
+            for line in iter(lambda: stream.readline(_LINE_LIMIT), b""):
+                self._log.add(line if member.is_tool else f"{member.name}: ".encode() + line)
+                text = line.decode("utf-8", "replace").strip()
+                said.append(text)
+                if member.is_tool:
+                    self._log.on_line(text)
+        return_code = process.wait()
+        with self._mutex:
+            ended_by_us = process.pid in self._ended_by_us
+        if not ended_by_us and (failure := _judge(place, member, return_code, list(said))):
+            self._fail(failure)
+
+    def _fail(self, failure: _Failure) -> None:
+        """Note a failure and end the others, but not before those have ended that have failed by themselves: a process
+        that is dying has closed its pipes before it can be seen to be dead."""
+        with self._mutex:
+            self._failures.append(failure)
+        if failure.rank < _CONSEQUENCE:
+            time.sleep(_GRACE_SECONDS)
+            self.abort()
+
+
+def _judge(place: int, member: Member, return_code: int, said: list[str]) -> _Failure | None:
+    """Return how a member failed, or None if it did not."""
+    last = next((line for line in reversed(said) if line), "")
+    if member.is_tool:
+        try:
+            tool.judge(return_code, last, "\n".join(said))
+            return None
+        except JobFailed as failure:
+            message = str(failure)
+    elif return_code == 0:
+        return None
+    elif return_code < 0:
+        message = f"{member.name} was ended by signal {-return_code}"
+    else:
+        message = f"{member.name} failed with exit code {return_code}: {last[:300] or 'it did not say why'}"
+    if return_code == -signal.SIGPIPE or any(_BROKEN in line for line in said):
+        return _Failure(_CONSEQUENCE, place, message, return_code)
+    return _Failure(_KILLED if return_code < 0 else _FAILED, place, message, return_code)
+
+
+def _store(outlet: int, target: Path) -> FileState:
+    """Write all that comes out of a pipe into a new file; return the file's state."""
+    digest, buffer = hashlib.sha256(), bytearray(_PIECE)
+    with open(target, "xb", buffering=0) as file:
+        while count := os.readv(outlet, [buffer]):
+            piece = memoryview(buffer)[:count]
+            digest.update(piece)
+            _write(file.fileno(), piece)
+        status = os.fstat(file.fileno())
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest.hexdigest())
+
+
+def _send(source: Path, inlet: int, on_bytes: Callable[[int], None]) -> str:
+    """Write a file into a pipe, and close that; return the SHA-256 of the file."""
+    digest, buffer = hashlib.sha256(), bytearray(_PIECE)
+    try:
+        with open(source, "rb", buffering=0, opener=_no_link) as file:
+            while count := file.readinto(buffer):
+                piece = memoryview(buffer)[:count]
+                digest.update(piece)
+                _write(inlet, piece)
+                on_bytes(count)
+    finally:
+        os.close(inlet)
+    return digest.hexdigest()
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _write(descriptor: int, piece: memoryview) -> None:
+    while piece:
+        written = os.write(descriptor, piece)
+        if written == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        piece = piece[written:]

@@ -1,0 +1,224 @@
+"""Stored forms on a real server: mixed in chains, damaged at every member of the pipe, and brought back."""
+
+import os
+import random
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dev.sandbox_lib.processes import all_processes, command_line, wait_until
+from tests.integration.conftest import Rig
+
+pytestmark = pytest.mark.integration
+
+FORMS = ("folder", "zstd", "gzip")
+_ROUNDS = 4
+
+
+@pytest.mark.parametrize("seed", range(_ROUNDS))
+def test_any_chain_of_any_forms_comes_back_to_any_target(rig: Rig, seed: int) -> None:
+    """Each chain is drawn by chance: forms, length, targets. Between them every pair of neighbours occurs."""
+    chance = random.Random(seed)
+    forms = [FORMS[seed % 3], *chance.choices(FORMS, k=3)]
+    points: dict[str, dict[str, str]] = {}
+    base = None
+    for number, form in enumerate(forms):
+        rig.change()
+        order = {"type": "incremental", "from_backup_id": base} if base else {"type": "full"}
+        base = str(rig.backup(id=f"forms-{seed}-{number}", form=form, **order)["resource_id"])
+        points[base] = rig.tables()
+        made = rig.api.call("GET", f"/backups/{base}")
+        assert (made["form"], made["recipients"]) == (form, [])
+        assert (made["data_size"] == made["size"]) == (form == "folder")
+    stored = {name: rig.stored(name) for name in points}
+    for name, expected in points.items():
+        if chance.random() < 0.5:
+            assert rig.tables_of(rig.restore(name, "folder")) == expected, forms
+        else:
+            rig.put_back(name)
+            assert rig.tables() == expected, forms
+    assert {name: rig.stored(name) for name in points} == stored
+    assert rig.leftovers() == []
+
+
+def test_the_default_is_zstd_and_configuration_or_caller_say_otherwise(rig: Rig) -> None:
+    def form(**order: str) -> str:
+        accepted = rig.start("/backups", {"type": "full", **order})
+        assert rig.end(accepted)["status"] == "success"
+        made = rig.api.call("GET", f"/backups/{accepted['resource_id']}")
+        assert made["form"] == accepted["form"]
+        return str(made["form"])
+
+    assert form() == "zstd"
+    assert form(form="gzip") == "gzip"
+    with rig.configured("dbcalm-mariadb-cmd", stored_form="folder"):
+        assert form() == "folder"
+        assert form(form="zstd") == "zstd"
+    status, line = rig.refused("POST", "/backups", {"type": "full", "form": "tar"})
+    assert (status, "form" in line) == (422, True)
+
+
+def members(rig: Rig, word: str) -> list[int]:
+    """Return the processes of a pipe: children of this sandbox's runner whose program has this name."""
+    runners = [
+        process.pid
+        for process in all_processes()
+        if "dbcalm_mariadb_cmd.runner" in " ".join(command_line(process.pid))
+        and str(rig.sandbox.root) in " ".join(command_line(process.pid))
+    ]
+    found = []
+    for process in all_processes():
+        try:
+            parent = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        if (
+            parent in runners
+            and Path(command_line(process.pid)[0] if command_line(process.pid) else "").name == word
+        ):
+            found.append(process.pid)
+    return found
+
+
+def kill_when_seen(rig: Rig, word: str, accepted: list[bool]) -> threading.Thread:
+    """Kill a member of the pipe as soon as there is one."""
+
+    def look() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for pid in members(rig, word):
+                os.kill(pid, 9)
+                accepted.append(True)
+                return
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    return thread
+
+
+@contextmanager
+def slowed(rig: Rig) -> Iterator[None]:
+    """Let backups take a while, so that there is time to do something to them."""
+    with rig.configured("dbcalm-mariadb-cmd", copy_throttle=40, parallel=1):
+        yield
+
+
+@pytest.mark.parametrize(("form", "word"), [("zstd", "zstd"), ("gzip", "gzip"), ("zstd", "mariadb-backup")])
+@pytest.mark.parametrize("kind", ["full", "incremental"])
+def test_a_killed_member_of_a_backup_is_named_and_leaves_nothing(
+    rig: Rig, kind: str, form: str, word: str
+) -> None:
+    base = rig.backup()["resource_id"]
+    order = {"type": kind, "id": "killed", "form": form}
+    if kind == "incremental":
+        order["from_backup_id"] = base
+    with slowed(rig):
+        killed: list[bool] = []
+        thread = kill_when_seen(rig, word, killed)
+        ended = rig.end(rig.start("/backups", order))
+        thread.join()
+    assert killed
+    assert ended["status"] == "failed"
+    name = "the backup tool" if word == "mariadb-backup" else word
+    assert ended["error"].startswith(f"{name} was ended by signal 9"), ended["error"]
+    assert rig.api.request("GET", "/backups/killed").status == 404
+    assert not (rig.backups / "killed").exists()
+    assert wait_until(lambda: rig.leftovers() == [], 5)
+    assert "QUERY" not in rig.sandbox.sql("SHOW PROCESSLIST")
+    rig.sandbox.sql("CREATE TABLE shop.unlocked (id INT); DROP TABLE shop.unlocked")  # No lock was left.
+
+
+@pytest.mark.parametrize("word", ["zstd", "mbstream"])
+def test_a_killed_member_of_a_restore_is_named_and_leaves_nothing(rig: Rig, word: str) -> None:
+    rig.sandbox.sql(
+        "CREATE OR REPLACE TABLE shop.much (id INT PRIMARY KEY, body VARCHAR(1000));"
+        "INSERT INTO shop.much SELECT seq, REPEAT(SHA2(seq, 512), 7) FROM shop.seq_1_to_60000"
+    )
+    base = rig.backup(id=f"much-{word}")["resource_id"]
+    rig.sandbox.sql("DROP TABLE shop.much")
+    stored = rig.stored(base)
+    for _ in range(5):  # The member may have ended before it was seen.
+        killed: list[bool] = []
+        accepted = rig.start("/restore", {"id": base, "target": "folder"})
+        thread = kill_when_seen(rig, word, killed)
+        ended = rig.end(accepted)
+        thread.join()
+        if ended["status"] == "failed":
+            break
+    assert killed
+    assert ended["error"].startswith(f"{word} was ended by signal 9"), ended["error"]
+    assert wait_until(lambda: rig.leftovers() == [], 5)
+    assert rig.stored(base) == stored
+
+
+@contextmanager
+def small_disk(rig: Rig, at: Path, megabytes: int) -> Iterator[None]:
+    """Put a small file system of its own at a folder."""
+    image = rig.sandbox.root / "small.img"
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(at)], check=True)
+    try:
+        (at / "lost+found").rmdir()
+        owner = rig.backups.stat()
+        os.chown(at, owner.st_uid, owner.st_gid)
+        yield
+    finally:
+        subprocess.run(["umount", str(at)], check=True)
+        image.unlink()
+
+
+def test_a_disk_that_fills_is_named_and_left_as_it_was(rig: Rig, as_root: None) -> None:
+    """The first check can only guess how well the data packs: random data packs not at all."""
+    random_rows = "CONCAT(" + ", ".join(["UNHEX(SHA2(RAND(), 512))"] * 14) + ")"
+    rig.sandbox.sql(
+        "CREATE TABLE shop.noise (id INT PRIMARY KEY, body VARBINARY(1000));"
+        f"INSERT INTO shop.noise SELECT seq, {random_rows} FROM shop.seq_1_to_120000"
+    )
+    before = rig.on_disk()
+    try:
+        with small_disk(rig, rig.backups / ".work", 50):
+            ended = rig.end(rig.start("/backups", {"type": "full", "form": "zstd"}))
+            assert ended["status"] == "failed"
+            assert "No space left on device" in ended["error"]
+            assert wait_until(lambda: rig.leftovers() == [], 5)
+        assert rig.on_disk() == before
+    finally:
+        rig.sandbox.sql("DROP TABLE shop.noise")
+
+
+def test_pages_that_are_corrupted_in_the_server_are_seen_in_a_stream(rig: Rig) -> None:
+    """The tool can be told to go on, and then ends well: only the file that it streams says so."""
+    rig.sandbox.sql(
+        "CREATE TABLE shop.spoilt (id INT PRIMARY KEY, body VARCHAR(200));"
+        "INSERT INTO shop.spoilt SELECT seq, SHA2(seq, 512) FROM shop.seq_1_to_20000;"
+        "FLUSH TABLES shop.spoilt FOR EXPORT; UNLOCK TABLES"
+    )
+    credentials = rig.sandbox.layout.credentials
+    original = credentials.read_text()
+    with (rig.data / "shop" / "spoilt.ibd").open("r+b") as file:
+        file.seek(30 * 16384 + 8000)
+        kept = file.read(2000)
+        file.seek(-2000, os.SEEK_CUR)
+        file.write(os.urandom(2000))
+    try:
+        for told in ("", "\n[mariadb-backup-dbcalm]\nlog-innodb-page-corruption\n"):
+            credentials.write_text(original + told)
+            ended = rig.end(rig.start("/backups", {"type": "full", "form": "zstd"}))
+            assert ended["status"] == "failed"
+            expected = "the server has corrupted pages" if told else "shop/spoilt.ibd seems to be corrupted"
+            assert expected in ended["error"], ended["error"]
+    finally:
+        credentials.write_text(original)
+        with (rig.data / "shop" / "spoilt.ibd").open("r+b") as file:
+            file.seek(30 * 16384 + 8000)
+            file.write(kept)
+    rig.backup()
+    rig.sandbox.sql("DROP TABLE shop.spoilt")
+    assert rig.leftovers() == []
