@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _MASKS = (
+    (re.compile(r"(?i)\bAGE-SECRET-KEY-1[0-9a-z]*"), "<identity>"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "<token>"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 ***"),
     (re.compile(r"(?i)(\b(?:\w*password|\w*secret|access_token)[\"']?\s*[=:]\s*)[^\s,;}&]+"), r"\1***"),

@@ -13,9 +13,16 @@ CREDENTIALS_SECTION = "client" + GROUP_SUFFIX
 LOG_COPY_INTERVAL_MS = 100
 """How often the tool looks for new redo log. Its default of 1000 is a wait of up to a second at each backup's end."""
 
+ENCRYPTING = (
+    "innodb_encrypt_tables", "innodb_encrypt_log", "file_key_management_filename", "default_table_encryption",
+    "innodb_redo_log_encrypt",
+)  # fmt: skip
+"""Variables of a server that encrypts by itself: any one that is neither off nor empty."""
+
 _VARIABLES = (
     "version", "version_comment", "datadir", "log_bin", "innodb_data_home_dir", "innodb_data_file_path",
     "innodb_log_group_home_dir", "innodb_undo_directory", "aria_log_dir_path", "log_bin_basename", "server_uuid",
+    *ENCRYPTING,
 )  # fmt: skip
 
 

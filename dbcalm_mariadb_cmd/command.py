@@ -5,11 +5,12 @@ people, which is stored and nothing else.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from dbcalm_cmd.wire import Command, InvalidCommand, require_integer, require_word
 from dbcalm_mariadb_cmd.forms import FORMS
+from dbcalm_mariadb_cmd.keys import IDENTITY_FORM, is_identity
 
 TARGETS = ("database", "folder")
 RESERVED_IDS = frozenset({"restores", "trash", "work"})
@@ -138,12 +139,16 @@ class IncrementalBackup(Command):
 @dataclass(frozen=True)
 class RestoreBackup(Command):
     """Bring a backup and the chain below it back, into the data directory or into a folder of its own. With
-    ``replace`` the data directory may be in use: what is in it is exchanged for the restored data, and kept."""
+    ``replace`` the data directory may be in use: what is in it is exchanged for the restored data, and kept.
+
+    ``identity`` is the private key that opens it, None where the service has one or none is needed: a secret, kept
+    nowhere."""
 
     job_id: str
     id: str
     target: str
     replace: bool
+    identity: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _require_job_id(self.job_id)
@@ -155,6 +160,8 @@ class RestoreBackup(Command):
             raise InvalidCommand(
                 "replace is for target database only: a folder is always a new one", "replace"
             )
+        if self.identity is not None and not is_identity(self.identity):
+            raise InvalidCommand(f"identity must be {IDENTITY_FORM}", "identity")
 
 
 @dataclass(frozen=True)

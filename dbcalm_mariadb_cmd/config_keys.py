@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from dbcalm_mariadb_cmd.forms import FORMS
+from dbcalm_mariadb_cmd.forms import FOLDER, FORMS
+from dbcalm_mariadb_cmd.keys import RECIPIENT_FORM, is_recipient
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -129,6 +130,14 @@ def _origins(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _recipients(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_RECIPIENTS or not all(map(is_recipient, value)):
+        raise ValueError
+    if len(set(value)) != len(value):
+        raise ValueError
+    return tuple(value)
+
+
 _UNITS = {
     "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),
@@ -138,6 +147,7 @@ _UNITS = {
 }
 _SHIFTS = {"M": 20, "G": 30}
 _MOST = 10_000
+_MOST_RECIPIENTS = 20
 _DURATION = "a number with s, m, h, d or w (seconds, minutes, hours, days, weeks) such as 36h, or 0"
 _COUNT = f"an integer from 0 to {_MOST}; 0 is none"
 _FILE = "an absolute path without .."
@@ -163,6 +173,10 @@ KEYS: dict[str, Key] = {
                              _number(1, 19)),
     "compression_threads": Key(0, "an integer from 0 to 64; 0 is one for each core", "So many threads of zstd.",
                                _number(0, 64)),
+    "encryption_recipients": Key([], f"a list of up to {_MOST_RECIPIENTS} different public keys of age: "
+                                 f"{RECIPIENT_FORM}", "Backups are encrypted to each of these keys.", _recipients),
+    "encryption_identity_file": Key("", _FILE_OR_EMPTY, "File with the private keys that restores are decrypted with; "
+                                    "empty: they come with the order.", _path_or_empty),
     "parallel": Key(0, "an integer from 0 to 64; 0 is one for each core, 4 at the most",
                     "So many threads of the backup tool copy.", _number(0, 64)),
     "copy_throttle": Key(0, "an integer from 0 to 1000000; 0 is no limit",
@@ -244,7 +258,7 @@ def load(settings: type[T], path: Path) -> T:
             understood[name] = key.read(values.get(name, key.default))
         except (ValueError, TypeError):
             mistakes.append(f"{name} must be {key.allowed}")
-    mistakes = mistakes or _overlaps(understood)
+    mistakes = mistakes or [*_overlaps(understood), *_contradictions(understood)]
     if mistakes:
         raise ConfigError(path, mistakes)
     return settings(**{field.name: understood[field.name] for field in fields(settings)})
@@ -259,6 +273,15 @@ def _overlaps(values: dict[str, Any]) -> list[str]:
         for name in ("backup_dir", "restore_dir", "job_dir")
         if (folder := values[name]) and (folder.is_relative_to(data_dir) or data_dir.is_relative_to(folder))
     ]
+
+
+def _contradictions(values: dict[str, Any]) -> list[str]:
+    """Return a mistake for keys that cannot both be kept."""
+    if values["stored_form"] == FOLDER and values["encryption_recipients"]:
+        return [
+            "stored_form must be auto, zstd or gzip while encryption_recipients has keys: a folder is not encrypted"
+        ]
+    return []
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer, log, utc_now
@@ -18,6 +18,7 @@ from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import History
+from dbcalm_mariadb_cmd.identity import in_memory
 from dbcalm_mariadb_cmd.jobs import Job, exclusive, open_lock, read_order, write_order
 from dbcalm_mariadb_cmd.trash import Trash
 
@@ -30,13 +31,15 @@ _GRACE_SECONDS = 3.0
 @dataclass(frozen=True)
 class Plan:
     """A job that may start, the command lines that it will run (or what it does, where it runs none), what the journal
-    shall say of it beside that, and what the caller is answered."""
+    shall say of it beside that, and what the caller is answered. ``identity`` is a secret that only the runner
+    is given."""
 
     job: Job
     argvs: list[list[str]]
     event: dict[str, object]
     answer: Answer
     words: str = ""
+    identity: str | None = field(default=None, repr=False)
 
     @property
     def command(self) -> str:
@@ -115,21 +118,24 @@ class JobControl:
         self.journal.append("accepted", job_id=job.job_id, **fields)
         self.history.catch_up()
         try:
-            self._run(job, lock)
+            self._run(job, lock, planned.identity)
         except OSError:
             self._settle(lock)  # The job is in the journal, and must not stay open there.
             raise
 
-    def _run(self, job: Job, lock: int) -> None:
-        """Start the process that does a job, or goes on with it; it holds the lock from then on."""
-        process = subprocess.Popen(
-            [*_runner_command(), str(job.places.job(job.job_id)), str(lock)],
-            env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            pass_fds=(lock,),
-            start_new_session=True,
-        )
+    def _run(self, job: Job, lock: int, identity: str | None = None) -> None:
+        """Start the process that does a job, or goes on with it; it holds the lock from then on. One that goes on needs
+        no identity: what that opens was made whole before."""
+        with in_memory(identity) as descriptor:
+            inherited = (lock,) if descriptor is None else (lock, descriptor)
+            process = subprocess.Popen(
+                [*_runner_command(), str(job.places.job(job.job_id)), *map(str, inherited)],
+                env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
         threading.Thread(target=self._attend, args=(process, job.job_id), daemon=True).start()
 
     def _attend(self, process: subprocess.Popen[bytes], job_id: str) -> None:

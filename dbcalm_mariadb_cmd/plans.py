@@ -14,6 +14,7 @@ from dbcalm_mariadb_cmd.control import Plan
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.forms import FOLDER
 from dbcalm_mariadb_cmd.history import History
+from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.jobs import REPLACED, BackupJob, BringBackJob, CleanupJob, Places, RestoreJob
 from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
@@ -23,7 +24,11 @@ from dbcalm_mariadb_cmd.timeline import doubt
 from dbcalm_mariadb_cmd.trash import Trash
 
 _STAMP = "%Y-%m-%d-%H-%M-%S"
-_NOT_TOLD = ("job_id", "or_full")
+_NOT_TOLD = ("job_id", "or_full", "identity")
+_KEYS_APART = (
+    "the server encrypts its tables or logs: their keys are in no backup, and without them none can be restored; "
+    "keep a copy of them elsewhere"
+)
 _TOLD_REASONS = 3
 _LONGEST_REASON = 400
 
@@ -89,9 +94,12 @@ class Planner:
             tool = preflight.ready_for_replace(self._settings, chain, self._kept_advice)
         else:
             tool = preflight.ready_for_restore(self._settings, chain, command.target, target_path)
+        places = self._places(tool, storing.programs_to_restore(self._settings, chain, tool))
+        keys = self._settings.encryption_identity_file
+        require_opened(chain, self._settings.backup_dir, places.age, keys, command.identity)
         job = RestoreJob(
             job_id=command.job_id,
-            places=self._places(tool, storing.programs_to_restore(self._settings, chain, tool)),
+            places=places,
             restore_id=restore_id,
             seq=self._history.next_seq(),
             chain=tuple(link.id for link in chain),
@@ -116,7 +124,7 @@ class Planner:
             "restore": {**what, "backup_id": command.id, "backup_timestamp": chain[-1].start_time},
         }
         answer = _accepted(job_id=job.job_id, id=command.id, chain=list(job.chain), **what)
-        return Plan(job, restore.prepares(job), event, answer)
+        return Plan(job, restore.prepares(job), event, answer, identity=command.identity)
 
     def bring_back(self, command: BringBack) -> Plan:
         """Plan to bring back what a restore replaced."""
@@ -176,11 +184,13 @@ class Planner:
         timeline: str | None,
     ) -> Plan:
         """Plan a backup on this base, or a full one. ``timeline`` is the one that it goes on with; None begins one."""
-        settings = self._settings
+        settings, newest = self._settings, self._history.newest
+        if ready.server.origin.encrypts and not (newest and newest.server.encrypts):
+            note = f"{note}; {_KEYS_APART}" if note else _KEYS_APART
         needed = max(0, ready.server.lsn - base.to_lsn) if base else ready.server.data_bytes
         how = storing.storing(settings, command.form)
         places = self._places(ready.tool, storing.programs_to_store(how))
-        space = storing.expected_size(needed, how, base or self._history.newest)
+        space = storing.expected_size(needed, how, base or newest)
         preflight.require_space(settings.backup_dir, space, "the backup", self._trash_advice)
         job = BackupJob(
             job_id=command.job_id,

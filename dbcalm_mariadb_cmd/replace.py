@@ -79,14 +79,16 @@ def undo(job: ReplacingJob) -> bool:
     return stage is not None and stage.name == DONE
 
 
-def carry_out(job: ReplacingJob, output: tool.Output, lock: int, journal: Journal) -> None:
+def carry_out(
+    job: ReplacingJob, output: tool.Output, lock: int, journal: Journal, identity: int | None = None
+) -> None:
     """Replace the data; raise JobFailed, Damaged or OSError. Before the server is stopped that changes nothing; after
-    it, the error says what was done about it."""
+    it, the error says what was done about it. ``identity`` is as ``restore.bring_back`` takes it."""
     work = _Work(job, journal)
     stage = stage_of(job)
     if stage is None:
         if isinstance(job, RestoreJob):
-            restore.make_whole(job, output, lock)
+            restore.make_whole(job, output, lock, identity)
         work.require_movable()
     try:
         if stage is None:

@@ -73,15 +73,16 @@ def journal_end(journal: Journal, job_id: str, end: End, output: str | None) -> 
     )
 
 
-def main(folder: Path, lock: int) -> int:
-    """Do the job of this folder; return 0 if its end, good or bad, is in the journal."""
+def main(folder: Path, lock: int, identity: int | None = None) -> int:
+    """Do the job of this folder; return 0 if its end, good or bad, is in the journal. The descriptors are the lock and,
+    where a restore came with one, what opens its backups."""
     os.umask(0o027)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # The tool opens every table.
     job = read_order(folder)
     journal = Journal(Path(job.places.job_dir, "journal"))
     output = Output(folder / "output.log")
-    end = _attempt(job, output, lock, journal)
+    end = _attempt(job, output, lock, journal, identity)
     output.finish()
     try:
         journal_end(journal, job.job_id, end, output.tail())
@@ -91,7 +92,7 @@ def main(folder: Path, lock: int) -> int:
     return 0
 
 
-def _attempt(job: Job, output: Output, lock: int, journal: Journal) -> End:
+def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: int | None) -> End:
     try:
         if isinstance(job, BackupJob):
             _yield_to_others(job.effort, output)
@@ -100,9 +101,9 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal) -> End:
             cleanup.delete(job, journal, lambda line: output.add(f"{line}\n".encode()))
             return End()
         if isinstance(job, BringBackJob) or job.replaces:
-            replace.carry_out(job, output, lock, journal)
+            replace.carry_out(job, output, lock, journal, identity)
         else:
-            restore.bring_back(job, output, lock)
+            restore.bring_back(job, output, lock, identity)
         return End()
     except JobFailed as failure:
         failed = End(f"{_full_disk(job)}{failure}", "error", failure.return_code)
@@ -142,4 +143,4 @@ def _full_disk(job: Job) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -22,7 +22,7 @@ def main() -> int:
     """Serve until SIGTERM; return 0, or 1 with one line on standard error if it cannot start."""
     if sys.argv[1:2] == ["run"]:  # The frozen program is its own runner.
         load_all()  # A job goes on while an upgrade replaces the program's files.
-        return runner.main(Path(sys.argv[2]), int(sys.argv[3]))
+        return runner.main(Path(sys.argv[2]), *map(int, sys.argv[3:]))
     try:
         path = Path(os.environ.get("DBCALM_CONFIG") or DEFAULT_CONFIG)
         settings = load(Settings, path)

@@ -20,6 +20,8 @@ class Settings:
     stored_form: str
     compression_level: int
     compression_threads: int
+    encryption_recipients: tuple[str, ...]
+    encryption_identity_file: Path | None
     parallel: int
     copy_throttle: int
     cpu_niceness: int

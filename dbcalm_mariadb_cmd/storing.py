@@ -2,6 +2,7 @@
 the tool may work."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter import tool
@@ -19,17 +20,25 @@ _MARGIN = 1.2
 
 
 def storing(settings: Settings, form: str | None) -> Storing:
-    """Return how a backup is to be stored that was asked for in this form, None for the configured one."""
-    wanted = form or settings.stored_form
+    """Return how a backup is to be stored that was asked for in this form, None for the configured one; raise Refused
+    409 for a folder where backups are to be encrypted: no caller shall get one that is not."""
+    wanted, keys = form or settings.stored_form, settings.encryption_recipients
     if wanted == _AUTO:
-        wanted = "zstd" if _is_here("zstd") else FOLDER
-    return Storing(wanted, settings.compression_level, settings.compression_threads)
+        wanted = "zstd" if _is_here("zstd") else "gzip" if keys else FOLDER
+    if keys and wanted == FOLDER:
+        raise Refused(
+            409, "a folder is not encrypted, and encryption_recipients has keys: choose zstd or gzip"
+        )
+    return Storing(wanted, settings.compression_level, settings.compression_threads, keys)
 
 
 def programs_to_store(how: Storing) -> dict[str, str]:
     """Return the paths of the programs that this takes, by their names in Places; raise Refused 503 if one is not
     installed."""
-    return {} if how.form == FOLDER else {how.form: str(tool.find(None, (PACKERS[how.form].program,)))}
+    if how.form == FOLDER:
+        return {}
+    found = {how.form: str(tool.find(None, (PACKERS[how.form].program,)))}
+    return {**found, **_age(how.recipients)}
 
 
 def programs_to_restore(settings: Settings, chain: list[Manifest], backup_tool: Path) -> dict[str, str]:
@@ -38,7 +47,18 @@ def programs_to_restore(settings: Settings, chain: list[Manifest], backup_tool: 
     if not streams:
         return {}
     found = {link.form: str(tool.find(None, (PACKERS[link.form].program,))) for link in streams}
-    return {**found, "unstream": str(_beside(backup_tool, ENGINES[settings.db_type].unstreamers))}
+    unstream = str(_beside(backup_tool, ENGINES[settings.db_type].unstreamers))
+    sealed = [key for link in streams for key in link.recipients]
+    return {
+        **found,
+        **_age(sealed),
+        "unstream": unstream,
+        "identity": str(settings.encryption_identity_file or ""),
+    }
+
+
+def _age(keys: Sequence[str]) -> dict[str, str]:
+    return {"age": str(tool.find(None, ("age",)))} if keys else {}
 
 
 def effort(settings: Settings) -> Effort:

@@ -17,6 +17,7 @@ from dbcalm_mariadb_cmd.forms import (
     unseal_argv,
     unstream_argv,
 )
+from dbcalm_mariadb_cmd.identity import path_of
 from dbcalm_mariadb_cmd.jobs import Places
 from dbcalm_mariadb_cmd.manifest import Manifest, read_files
 from dbcalm_mariadb_cmd.pipeline import Log, Member, pack, unpack
@@ -123,8 +124,6 @@ def _unpacking(manifest: Manifest, places: Places, target: Path, identity: int |
         Member(Path(places.unstream).name, unstream_argv(places.unstream, target)),
     ]
     if manifest.recipients:
-        keys, inherited = (
-            (places.identity, ()) if identity is None else (f"/proc/self/fd/{identity}", (identity,))
-        )
+        keys, inherited = (places.identity, ()) if identity is None else (path_of(identity), (identity,))
         members.insert(0, Member("age", unseal_argv(places.age, keys), inherited))
     return members

@@ -56,9 +56,12 @@ class MariadbCmdClient:
         """Start an incremental backup, or the full one that has to stand in for it. As ``full_backup``, and 404."""
         return self._call(IncrementalBackup(job_id, id, from_backup_id, or_full, schedule_id, form))
 
-    def restore_backup(self, job_id: str, id: str, target: str, replace: bool = False) -> Answer:
-        """Start a restore. 202 with ``id, target, target_path, chain, restore_id``; 404, 409, 503, 507."""
-        return self._call(RestoreBackup(job_id, id, target, replace))
+    def restore_backup(
+        self, job_id: str, id: str, target: str, replace: bool = False, identity: str | None = None
+    ) -> Answer:
+        """Start a restore; ``identity`` opens what is encrypted. 202 with ``id, target, target_path, chain,
+        restore_id``; 404, 409, 503, 507."""
+        return self._call(RestoreBackup(job_id, id, target, replace, identity))
 
     def bring_back(self, job_id: str, id: str) -> Answer:
         """Start to bring back what a restore replaced. 202 with ``id``; 404, 409, 503."""

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from dbcalm.domain.passwords import LONGEST_PASSWORD
 from dbcalm.domain.scopes import SCOPES, WILDCARDS
 from dbcalm_mariadb_cmd.command import LONGEST_REASON
+from dbcalm_mariadb_cmd.keys import LONGEST_IDENTITY
 
 _LARGEST_INTEGER = 2**53 - 1  # The largest that JSON carries everywhere.
 
@@ -82,6 +83,13 @@ class RestoreRequest(Body):
             description="For the database only: stop it, put the restored data into the place of what it has, start it."
         ),
     ] = False
+    identity: Annotated[
+        SecretStr | None,
+        Field(
+            description="The private key of age that opens an encrypted backup; without it, the host's own.",
+            max_length=LONGEST_IDENTITY,
+        ),
+    ] = None
 
 
 class HoldRequest(Body):
@@ -226,7 +234,10 @@ class Backup(Answer):
     retention_value: int | None
     retention_unit: str | None
     note: Annotated[
-        str | None, Field(description="Why it is a full backup where an incremental was asked for.")
+        str | None,
+        Field(
+            description="Why it is a full backup where an incremental was asked for, and what else to know."
+        ),
     ]
     timeline: Annotated[
         str, Field(description="The same for backups between which nobody put other data under the server.")

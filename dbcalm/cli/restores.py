@@ -1,6 +1,7 @@
 """``dbcalm restore`` and ``dbcalm restores``: bringing backups back."""
 
 import enum
+import sys
 from typing import Annotated
 
 import typer
@@ -12,9 +13,11 @@ from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 from dbcalm.domain import views
 from dbcalm.domain.restores import LISTING
+from dbcalm.errors import InvalidField
 
 app = typer.Typer(no_args_is_help=True)
 
+_LONGEST_KEY_FILE = 65_536
 _COLUMNS = ("id", "backup_id", "target", "target_path", "start_time", "status")
 
 
@@ -48,17 +51,25 @@ def restore(
         ),
     ] = False,
     confirm: Confirm = "",
+    identity_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--identity-stdin",
+            help="Read the private key that opens an encrypted backup from standard input.",
+        ),
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and show how far it is.")] = False,
 ) -> None:
     """Restore a backup with all that it builds on."""
     if replace:
-        return _replace(id, target or Target.DATABASE, confirm)
+        return _replace(id, target or Target.DATABASE, confirm, identity_stdin=identity_stdin)
     if target is None:
         raise typer.BadParameter(
             "must be folder or database, unless --replace is given", param_hint="--target"
         )
+    identity = _identity() if identity_stdin else None
     system = services()
-    job = system.restores.create(caller(), id, target.value)
+    job = system.restores.create(caller(), id, target.value, identity=identity)
     path = job.facts["target_path"]
     with waiting.detachable(job.job_id):
         print(f"restore of {id}: to {path}, job {job.job_id}", flush=True)
@@ -68,10 +79,11 @@ def restore(
     return None
 
 
-def _replace(id: str, target: Target, confirm: str) -> None:
+def _replace(id: str, target: Target, confirm: str, *, identity_stdin: bool) -> None:
     system = services()
     require_host(f"the database is stopped, and its data replaced by backup {id}", confirm)
-    job = system.restores.create(caller(), id, target.value, replace=True)
+    identity = _identity() if identity_stdin else None
+    job = system.restores.create(caller(), id, target.value, replace=True, identity=identity)
     with waiting.detachable(job.job_id):
         print(f"restore of {id}: over the database's data, job {job.job_id}", flush=True)
         waiting.wait(system, job.job_id, f"restore of {id}")
@@ -82,6 +94,18 @@ def _replace(id: str, target: Target, confirm: str) -> None:
                 f"what it replaced is kept until {kept['keep_until']}; "
                 f"to bring it back: dbcalm replaced bring-back {kept['id']}"
             )
+
+
+def _identity() -> str:
+    """Return the private key from standard input, hidden where that is a terminal: a key alone, or a file of age-keygen
+    with its comments; raise InvalidField if there is not just one."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Identity", hide_input=True, err=True)).strip()
+    lines = sys.stdin.buffer.read(_LONGEST_KEY_FILE).decode("utf-8", "replace").splitlines()
+    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if len(keys) != 1:
+        raise InvalidField("identity", f"must be one key on standard input, and there are {len(keys)}")
+    return keys[0]
 
 
 @app.command("list")

@@ -12,6 +12,7 @@ from dbcalm.domain.ports import MysqlService, RestoreStore
 from dbcalm.domain.scopes import REPLACE, allows
 from dbcalm.errors import InvalidField, NotAllowed
 from dbcalm.logger import audited
+from dbcalm_mariadb_cmd.keys import IDENTITY_FORM, is_identity
 
 LISTING = Listing(
     query={
@@ -41,18 +42,25 @@ class Restores:
         """Return one page of restores."""
         return self._store.list(query)
 
-    def create(self, caller: Caller, id: str, target: str, *, replace: bool = False) -> Started:
+    def create(
+        self, caller: Caller, id: str, target: str, *, replace: bool = False, identity: str | None = None
+    ) -> Started:
         """Start a restore to ``database`` or ``folder``; with ``replace`` over the data of a database that may run.
-        Raise NotAllowed if the caller may not do that; raise NotFound if the backup or a link of its chain is
-        missing, Conflict if a job that excludes this one is running, Unavailable if the server is not stopped, its
-        folder is not empty or the service does not answer, and NoSpace."""
+        ``identity``, a private key of age, opens what is encrypted; only the service is told of it.
+
+        Raise NotAllowed if the caller may not do that, InvalidField for an identity that is none; raise NotFound if the
+        backup or a link of its chain is missing, Conflict if a job that excludes this one is running or the chain is
+        not opened, Unavailable if the server is not stopped, its folder is not empty or the service does not answer,
+        and NoSpace."""
         how = "replacing the data of" if replace else "to"
         with audited(caller.name, f"restore backup {names.shown(id)} {how} the {target}"):
             known = names.known_backup_id(id)
+            if identity is not None and not is_identity(identity):
+                raise InvalidField("identity", f"must be {IDENTITY_FORM}")
             if replace:
                 self._require_replacing(caller, target)
             return self._jobs.start(
-                lambda job_id: self._service.restore_backup(job_id, known, target, replace)
+                lambda job_id: self._service.restore_backup(job_id, known, target, replace, identity)
             )
 
     def replaced(self) -> Sequence[Mapping[str, Any]]:

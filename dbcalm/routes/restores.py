@@ -45,7 +45,10 @@ def create_restore(call: Incoming, body: schemas.RestoreRequest) -> Response:
     running server, which is then stopped and started with it. What was there is kept for `keep_replaced` and can be
     brought back; on any failure it is put back at once. The backups are not changed by a restore. Answers as soon as
     the restore has begun; `link` tells how it stands."""
-    job = call.services.restores.create(call.caller, body.id, body.target, replace=body.replace)
+    identity = None if body.identity is None else body.identity.get_secret_value()
+    job = call.services.restores.create(
+        call.caller, body.id, body.target, replace=body.replace, identity=identity
+    )
     return answer(views.started(job, "restore"), 202)
 
 

@@ -12,6 +12,7 @@ from dbcalm_mariadb_cmd.adapter.linux import birth_time
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
 from dbcalm_mariadb_cmd.builder import (
     CREDENTIALS_SECTION,
+    ENCRYPTING,
     Binlog,
     Engine,
     client_argv,
@@ -172,6 +173,7 @@ def _facts(
             ibdata=_ibdata(data_dir, variables),
             server_uuid=variables.get("server_uuid", ""),
             elsewhere=_elsewhere(data_dir, variables),
+            encrypts=any(_value(variables, name).upper() not in ("", "OFF", "0") for name in ENCRYPTING),
         ),
         lsn=int(lsn),
         binlogs=binlogs if variables.get("log_bin") == "ON" else None,

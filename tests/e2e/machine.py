@@ -30,7 +30,7 @@ PASSWORD = "correct horse battery staple"
 
 _MIRROR = "http://deb.debian.org/debian"
 _FIRST = "systemd,systemd-sysv,dbus,cron,procps,openssl,python3,ca-certificates,zstd"
-_SECOND = ("mariadb-server", "mariadb-backup", "logrotate")
+_SECOND = ("mariadb-server", "mariadb-backup", "logrotate", "age")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
 _NEW_NETWORK = 0x40000000
 _BOOT_SECONDS = 120.0

@@ -1,5 +1,6 @@
 """Stored forms on a real server: mixed in chains, damaged at every member of the pipe, and brought back."""
 
+import json
 import os
 import random
 import subprocess
@@ -44,6 +45,99 @@ def test_any_chain_of_any_forms_comes_back_to_any_target(rig: Rig, seed: int) ->
             assert rig.tables() == expected, forms
     assert {name: rig.stored(name) for name in points} == stored
     assert rig.leftovers() == []
+
+
+@pytest.fixture
+def keys(rig: Rig) -> Iterator[tuple[str, str, Path]]:
+    """Give an identity, its public key, and a file of it that user mysql can read."""
+    made = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout
+    [identity] = [line for line in made.splitlines() if not line.startswith("#")]
+    public = subprocess.run(
+        ["age-keygen", "-y"], input=made, capture_output=True, text=True, check=True
+    ).stdout
+    file = rig.sandbox.layout.credentials.with_name("keys.txt")
+    file.write_text(made)
+    owner = rig.sandbox.layout.credentials.stat()
+    os.chown(file, owner.st_uid, owner.st_gid)
+    file.chmod(0o640)
+    yield identity, public.strip(), file
+    file.unlink()
+
+
+def test_encrypted_and_plain_backups_of_all_forms_are_one_chain(
+    rig: Rig, keys: tuple[str, str, Path]
+) -> None:
+    """Encryption is switched on and off in the middle; each point comes back by each way of giving the key."""
+    identity, public, file = keys
+    chance = random.Random(7)
+    points: dict[str, dict[str, str]] = {}
+    base = None
+    for number, sealed in enumerate((False, True, True, False, True)):
+        with rig.configured("dbcalm-mariadb-cmd", encryption_recipients=[public] if sealed else []):
+            rig.change()
+            order = {"type": "incremental", "from_backup_id": base} if base else {"type": "full"}
+            form = chance.choice(FORMS[1:] if sealed else FORMS)
+            base = str(rig.backup(id=f"sealed-{number}", form=form, **order)["resource_id"])
+            points[base] = rig.tables()
+            made = rig.api.call("GET", f"/backups/{base}")
+            assert (made["type"], made["recipients"]) == (
+                "incremental" if number else "full",
+                [public] if sealed else [],
+            )
+            if sealed:
+                status, line = rig.refused("POST", "/backups", {"type": "full", "form": "folder"})
+                assert (status, "a folder is not encrypted" in line) == (409, True)
+    assert rig.tables_of(rig.restore("sealed-0", "folder")) == points["sealed-0"]
+    status, line = rig.refused("POST", "/restore", {"id": base, "target": "folder"})
+    assert (status, line.startswith(f"backup sealed-1 is encrypted to {public}: give the identity")) == (
+        409,
+        True,
+    )
+    other = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout.split()[-1]
+    status, line = rig.refused("POST", "/restore", {"id": base, "target": "folder", "identity": other})
+    assert (status, "does not open backup sealed-1" in line, other in line) == (409, True, False)
+    assert not list((rig.backups / "restores").glob("sealed-4-*"))
+    for name in list(points)[1:]:
+        accepted = rig.start("/restore", {"id": name, "target": "folder", "identity": identity})
+        assert rig.end(accepted)["status"] == "success"
+        assert rig.tables_of(Path(accepted["target_path"])) == points[name]
+    with rig.configured("dbcalm-mariadb-cmd", encryption_identity_file=str(file)):
+        rig.put_back(str(base))
+        assert rig.tables() == points[str(base)]
+    answered = json.dumps(rig.api.call("GET", "/processes?per_page=1000"))
+    assert identity not in answered
+    kept = [rig.sandbox.root / "jobs", rig.sandbox.root / "log", rig.sandbox.root / "state", rig.backups]
+    found = subprocess.run(
+        ["grep", "--recursive", "--files-with-matches", identity, *map(str, kept)], capture_output=True
+    )
+    assert found.stdout == b""
+
+
+def test_the_key_is_in_no_argument_and_no_environment(rig: Rig, keys: tuple[str, str, Path]) -> None:
+    identity, public, _ = keys
+    with rig.configured("dbcalm-mariadb-cmd", encryption_recipients=[public]):
+        base = rig.backup()["resource_id"]
+    accepted = rig.start("/restore", {"id": base, "target": "folder", "identity": identity})
+    seen = 0
+    while rig.api.call("GET", accepted["link"])["status"] == "running":
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            seen += b"--identity=/proc/self/fd/" in told
+            assert identity.encode() not in told
+    assert rig.end(accepted)["status"] == "success"
+
+
+def test_the_command_line_takes_the_key_from_standard_input(rig: Rig, keys: tuple[str, str, Path]) -> None:
+    _, public, file = keys
+    with rig.configured("dbcalm-mariadb-cmd", encryption_recipients=[public]):
+        base = str(rig.backup()["resource_id"])
+    words = ("restore", base, "--target", "folder", "--identity-stdin", "--wait")
+    done = rig.sandbox.cli(*words, text=file.read_text())
+    assert "is restored in" in done.stdout
+    assert rig.tables_of(Path(done.stdout.split()[-1])) == rig.tables()
 
 
 def test_the_default_is_zstd_and_configuration_or_caller_say_otherwise(rig: Rig) -> None:

@@ -257,7 +257,7 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
         (
             lambda: mariadb.restore_backup(job, "a", "database", True),
             "restore_backup",
-            {"job_id": job, "id": "a", "target": "database", "replace": True},
+            {"job_id": job, "id": "a", "target": "database", "replace": True, "identity": None},
         ),
         (lambda: mariadb.delete_backup("a"), "delete_backup", {"id": "a"}),
         (

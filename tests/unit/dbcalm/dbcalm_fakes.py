@@ -157,7 +157,9 @@ class FakeMysqlService:
         call = ("incremental_backup", (job_id, id, from_backup_id, or_full, schedule_id, form))
         return self._backup(call, job_id, id, "incremental", from_backup_id, schedule_id)
 
-    def restore_backup(self, job_id: str, id: str, target: str, replace: bool) -> Answer:
+    def restore_backup(
+        self, job_id: str, id: str, target: str, replace: bool, identity: str | None
+    ) -> Answer:
         facts = {"restore_id": f"r-{job_id[:4]}", "target": target, "target_path": "/var/lib/mysql"}
 
         def work() -> Answer:
@@ -167,7 +169,7 @@ class FakeMysqlService:
             self._accept(job_id, "restore", id, restore=restore)
             return Answer(202, "accepted", {"job_id": job_id, "id": id, "chain": [id], **facts})
 
-        return self._once(("restore_backup", (job_id, id, target, replace)), job_id, work)
+        return self._once(("restore_backup", (job_id, id, target, replace, identity)), job_id, work)
 
     def bring_back(self, job_id: str, id: str) -> Answer:
         def work() -> Answer:

@@ -196,7 +196,7 @@ class TestAReplacingRestore:
 
     def test_is_sent_with_its_word(self, services: Services, mysql: FakeMysqlService, root: Caller) -> None:
         job = services.restores.create(root, "one", "database", replace=True)
-        assert mysql.asked_for("restore_backup") == [(job.job_id, "one", "database", True)]
+        assert mysql.asked_for("restore_backup") == [(job.job_id, "one", "database", True, None)]
 
     @pytest.mark.parametrize("scopes", [("restores:*",), ("restores:write", "backups:*"), ()])
     def test_needs_a_scope_of_its_own(

@@ -13,6 +13,9 @@ from dbcalm.errors import Conflict, DBCalmError, InvalidField, NotAllowed, NotFo
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm_cmd_client import Answer
 
+IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGSSXE7QJ"
+"""Made for these tests; it opens nothing."""
+
 
 @pytest.mark.parametrize(
     ("given", "id"),
@@ -110,8 +113,10 @@ def test_what_cannot_be_a_backup_is_not_found_and_not_asked_for(
 
 def test_a_restore_is_sent_one_id(services: Services, mysql: FakeMysqlService, root: Caller) -> None:
     mysql.on_disk = {"one": manifest("one", 1)}
-    job = services.restores.create(root, "one", "database")
-    assert mysql.asked_for("restore_backup") == [(job.job_id, "one", "database", False)]
+    job = services.restores.create(root, "one", "database", identity=IDENTITY)
+    assert mysql.asked_for("restore_backup") == [(job.job_id, "one", "database", False, IDENTITY)]
+    with pytest.raises(InvalidField, match=r"^identity must be AGE-SECRET-KEY-1 and 58 letters and digits"):
+        services.restores.create(root, "one", "database", identity=IDENTITY[:-1])
     assert [restore.backup_id for restore in services.restores.list(Query()).items] == ["one"]
 
 

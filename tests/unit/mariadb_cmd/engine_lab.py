@@ -115,6 +115,8 @@ class Lab:
             stored_form="folder",
             compression_level=1,
             compression_threads=0,
+            encryption_recipients=(),
+            encryption_identity_file=None,
             parallel=1,
             copy_throttle=0,
             cpu_niceness=0,

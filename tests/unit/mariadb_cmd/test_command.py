@@ -29,6 +29,9 @@ from dbcalm_mariadb_cmd.command import (
 
 JOB = "0123456789abcdef" * 2
 WANT = "0123456789abcdef"
+IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGSSXE7QJ"
+"""Made for these tests; it opens nothing."""
+
 GOOD: list[tuple[type[Command], dict[str, Any]]] = [
     (FullBackup, {"job_id": JOB, "id": "monday", "schedule_id": 3, "form": "zstd"}),
     (
@@ -42,7 +45,10 @@ GOOD: list[tuple[type[Command], dict[str, Any]]] = [
             "form": None,
         },
     ),
-    (RestoreBackup, {"job_id": JOB, "id": "monday", "target": "folder", "replace": False}),
+    (
+        RestoreBackup,
+        {"job_id": JOB, "id": "monday", "target": "folder", "replace": False, "identity": IDENTITY},
+    ),
     (DeleteBackup, {"id": "monday"}),
     (ReadEvents, {"journal": "", "offset": 0, "wait": 0.5}),
     (ListBackups, {"after": "monday", "examine": True}),
@@ -219,6 +225,21 @@ def test_a_form_is_one_of_three_words(command: type[Command], args: dict[str, An
     takes(command, args, "form", ["folder", "zstd", "gzip", None])
     wrong = ["", "auto", "Zstd", "zstd ", "zstd\n", "-d", "../zstd", True, 0, 1.0, ["zstd"], {}]
     refuses(command, args, "form", wrong)
+
+
+def test_an_identity_is_a_whole_private_key_of_age_and_is_never_shown() -> None:
+    args = dict(GOOD[2][1])
+    takes(RestoreBackup, args, "identity", [IDENTITY, None])
+    wrong = [
+        "", IDENTITY.lower(), IDENTITY[:-1], IDENTITY + "X", IDENTITY + "\n", f" {IDENTITY}", IDENTITY[:-1] + "Q",
+        IDENTITY.replace("77GG", "7G7G"), "age1qc4wcr5ec5dtu469mucg2gg4ap4m206y63mj698tu573k5pdm5cqc4g47f",
+        "/etc/passwd", "-", True, 0, [IDENTITY], {},
+    ]  # fmt: skip
+    refuses(RestoreBackup, args, "identity", wrong)
+    assert IDENTITY not in repr(RestoreBackup.from_args(args))
+    with pytest.raises(InvalidCommand) as caught:
+        RestoreBackup(JOB, "monday", "folder", False, IDENTITY[:-1] + "Q")
+    assert "AGE-SECRET-KEY-177" not in str(caught.value)
 
 
 def test_a_target_is_one_of_two_words() -> None:

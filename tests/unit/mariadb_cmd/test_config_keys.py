@@ -33,6 +33,8 @@ class All:
     stored_form: str
     compression_level: int
     compression_threads: int
+    encryption_recipients: tuple[str, ...]
+    encryption_identity_file: Path | None
     parallel: int
     copy_throttle: int
     cpu_niceness: int
@@ -125,6 +127,8 @@ def test_an_empty_file_gives_the_documented_defaults(write: Write, text: str) ->
         stored_form="auto",
         compression_level=1,
         compression_threads=0,
+        encryption_recipients=(),
+        encryption_identity_file=None,
         parallel=0,
         copy_throttle=0,
         cpu_niceness=0,
@@ -261,6 +265,20 @@ BAD["prepare_memory"] = [
     "[1M]",
     '"1M\\n"',
 ]
+_KEYS = [
+    "age1qc4wcr5ec5dtu469mucg2gg4ap4m206y63mj698tu573k5pdm5cqc4g47f",
+    "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg",
+]
+GOOD["encryption_recipients"] = [
+    ("[]", ()),
+    (f"[{_KEYS[0]}]", (_KEYS[0],)),
+    (f"[{', '.join(_KEYS)}]", tuple(_KEYS)),
+]
+BAD["encryption_recipients"] = [
+    _KEYS[0], "", "5", "''", "['']", "[age1]", "[5]", f"[{_KEYS[0]}, {_KEYS[0]}]", f"[{_KEYS[0][:-1]}q]",
+    f"[{_KEYS[0].upper()}]", f"[{_KEYS[0]}x]", f"['{_KEYS[0]} ']", f"['--{_KEYS[0]}']", f"[[{_KEYS[0]}]]",
+    "[AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGSSXE7QJ]", "[ssh-ed25519 AAAA]",
+]  # fmt: skip
 for _name, _low, _high in (
     ("compression_level", 1, 19),
     ("compression_threads", 0, 64),

@@ -9,6 +9,7 @@ import pytest
 from dbcalm_mariadb_cmd.builder import (
     ENGINES,
     Binlog,
+    Effort,
     backup_argv,
     client_argv,
     facts_sql,
@@ -36,6 +37,28 @@ def test_incremental_backup_names_its_base() -> None:
     full = backup_argv(Path("/usr/bin/mariadb-backup"), CREDENTIALS, TARGET, None)
     incremental = backup_argv(Path("/usr/bin/mariadb-backup"), CREDENTIALS, TARGET, Path("/backups/monday"))
     assert incremental == [*full, "--incremental-basedir=/backups/monday"]
+
+
+def test_a_stream_goes_to_standard_output_and_its_facts_into_a_folder() -> None:
+    full = backup_argv(Path("/t"), CREDENTIALS, TARGET, None)
+    argv = backup_argv(
+        Path("/t"), CREDENTIALS, TARGET, Path("/b/monday/dbcalm-lsn"), checkpoints=TARGET / "lsn"
+    )
+    assert argv == [
+        *full,
+        "--stream=xbstream",
+        "--extra-lsndir=/backups/.work/7/lsn",
+        "--incremental-basedir=/b/monday/dbcalm-lsn",
+    ]
+
+
+def test_how_hard_it_works_is_said_only_where_it_is_not_the_default() -> None:
+    full = backup_argv(Path("/t"), CREDENTIALS, TARGET, None)
+    assert backup_argv(Path("/t"), CREDENTIALS, TARGET, None, Effort(niceness=5, io_class=3)) == full
+    hard = backup_argv(Path("/t"), CREDENTIALS, TARGET, None, Effort(parallel=4, throttle=100))
+    assert hard == [*full, "--parallel=4", "--throttle=100"]
+    steps = prepare_argvs(ENGINES["mariadb"], Path("/t"), TARGET, INCREMENTS[:1], 1 << 20)
+    assert [[word for word in step if "memory" in word] for step in steps] == [["--use-memory=1048576"]] * 2
 
 
 def prepare(engine: str, links: int) -> list[list[str]]:
@@ -117,6 +140,7 @@ def test_what_differs_between_the_vendors() -> None:
     mariadb, mysql = ENGINES["mariadb"], ENGINES["mysql"]
     assert mariadb.programs == ("mariadb-backup", "mariabackup")
     assert mysql.programs == ("xtrabackup",)
+    assert (mariadb.unstreamers, mysql.unstreamers) == (("mbstream",), ("xbstream",))
     assert mariadb.metadata_prefixes == (
         "mariadb_backup_",
         "xtrabackup_",
@@ -157,11 +181,14 @@ class TestTheRealTool:
     def test_knows_the_words_of_a_backup(self, tmp_path: Path) -> None:
         credentials = tmp_path / "c.cnf"
         credentials.write_text(f"[client-dbcalm]\nuser=x\nsocket={tmp_path}/none\n")
-        argv = backup_argv(Path(str(REAL)), credentials, tmp_path / "t", tmp_path / "base")
+        effort = Effort(parallel=2, throttle=9)
+        argv = backup_argv(
+            Path(str(REAL)), credentials, tmp_path / "t", tmp_path / "base", effort, tmp_path / "lsn"
+        )
         assert self.exit_code(argv) == 1
         assert self.exit_code([*argv, "--apply-log-only"]) == 2
 
     def test_knows_the_words_of_a_prepare(self, tmp_path: Path) -> None:
         (tmp_path / "backup-my.cnf").write_text("[mysqld]\n")
-        for argv in prepare_argvs(ENGINES["mariadb"], Path(str(REAL)), tmp_path, [tmp_path]):
+        for argv in prepare_argvs(ENGINES["mariadb"], Path(str(REAL)), tmp_path, [tmp_path], 1 << 26):
             assert self.exit_code(argv) == 1

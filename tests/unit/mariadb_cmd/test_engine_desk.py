@@ -88,6 +88,11 @@ class Office:
         (self.lab.data / ".lsn").write_text("9000")
 
 
+IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGSSXE7QJ"
+RECIPIENT = "age1qc4wcr5ec5dtu469mucg2gg4ap4m206y63mj698tu573k5pdm5cqc4g47f"
+"""Made for these tests."""
+
+
 @pytest.fixture
 def office(lab: Lab) -> Office:
     return Office(lab)
@@ -102,11 +107,64 @@ class TestBackups:
             "id": "monday",
             "type": "full",
             "from_backup_id": None,
+            "form": "folder",
             "note": None,
         }
         made = read_manifest(lab.backups / "monday")
         assert made.server.data_dir == str(lab.data)
         assert (made.seq, made.schedule_id, made.tool_version) == (1, None, "10.11.19")
+
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("innodb_encrypt_tables", "ON"),
+            ("innodb_encrypt_tables", "FORCE"),
+            ("innodb_encrypt_log", "ON"),
+            ("file_key_management_filename", "/etc/mysql/keys.enc"),
+            ("innodb_redo_log_encrypt", "ON"),
+        ],
+    )
+    def test_a_server_that_encrypts_is_told_once_where_its_keys_are_not(
+        self, office: Office, variable: str, value: str
+    ) -> None:
+        told = "the server encrypts its tables or logs: their keys are in no backup"
+        office.client.rows[variable] = "OFF"
+        assert office.full()["note"] is None
+        office.client.rows[variable] = value
+        assert str(office.full("first")["note"]).startswith(told)
+        assert office.full()["note"] is None
+        assert office.incremental("first")["note"] is None
+        office.client.rows[variable] = "OFF"
+        assert office.full()["note"] is None
+        office.client.rows[variable] = value
+        (office.lab.data / ".lsn").write_text("1")
+        note = str(office.incremental("first")["note"])
+        assert note.startswith("a full backup is made instead: ")
+        assert told in note
+
+    def test_a_form_is_taken_from_the_order_or_the_configuration(self, lab: Lab) -> None:
+        office = Office(lab, stored_form="zstd")
+        answer = office.full("packed")
+        assert (answer["form"], read_manifest(lab.backups / "packed").form) == ("zstd", "zstd")
+        answer = office.done(FullBackup(uuid.uuid4().hex, "plain", None, "folder"))
+        assert (answer["form"], read_manifest(lab.backups / "plain").form) == ("folder", "folder")
+        answer = office.done(IncrementalBackup(uuid.uuid4().hex, "inc", "packed", False, None, "gzip"))
+        assert (answer["form"], read_manifest(lab.backups / "inc").form) == ("gzip", "gzip")
+        office.done(RestoreBackup(uuid.uuid4().hex, "inc", "folder", False))
+
+    def test_an_identity_comes_to_the_runner_and_is_kept_nowhere(self, lab: Lab) -> None:
+        if not shutil.which("age"):
+            pytest.skip("age is not installed")
+        office = Office(lab, stored_form="zstd", encryption_recipients=(RECIPIENT,))
+        office.full("sealed")
+        answer = office.ask(RestoreBackup(uuid.uuid4().hex, "sealed", "folder", False))
+        assert (answer["code"], f"encrypted to {RECIPIENT}" in str(answer["status"])) == (409, True)
+        answer = office.done(RestoreBackup(uuid.uuid4().hex, "sealed", "folder", False, IDENTITY))
+        assert (Path(str(answer["target_path"])) / "shop/orders.ibd").exists()
+        kept = [
+            path for path in lab.root.rglob("*") if path.is_file() and IDENTITY.encode() in path.read_bytes()
+        ]
+        assert kept == []
 
     def test_two_in_one_second_get_two_names(self, lab: Lab, office: Office) -> None:
         names = [str(office.full()["id"]) for _ in range(4)]

@@ -4,13 +4,15 @@ import itertools
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine_lab import Lab, contents, output
+from engine_lab import Lab, contents, manifest, output
 
 from dbcalm_mariadb_cmd import backup, restore, runner
-from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.builder import Effort
+from dbcalm_mariadb_cmd.errors import JobFailed, Refused
 from dbcalm_mariadb_cmd.forms import (
     CHECKPOINTS,
     FORMS,
@@ -22,7 +24,9 @@ from dbcalm_mariadb_cmd.forms import (
     unseal_argv,
     unstream_argv,
 )
+from dbcalm_mariadb_cmd.identity import in_memory, path_of, require_opened
 from dbcalm_mariadb_cmd.jobs import read_order, write_order
+from dbcalm_mariadb_cmd.keys import is_identity, is_recipient
 from dbcalm_mariadb_cmd.manifest import (
     FILES,
     MANIFEST,
@@ -32,7 +36,13 @@ from dbcalm_mariadb_cmd.manifest import (
     read_manifest,
     require_unchanged,
 )
+from dbcalm_mariadb_cmd.storing import effort, expected_size, storing
 
+NOBODYS = "AGE-SECRET-KEY-1SDA5D4F2C4J0JKEA5DX662LGXUTNX4ZYSE2490L7J4NSL8QVVYAQAKCA5U"
+IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGSSXE7QJ"
+RECIPIENT = "age1qc4wcr5ec5dtu469mucg2gg4ap4m206y63mj698tu573k5pdm5cqc4g47f"
+OTHER = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
+SEALED = Storing("zstd", recipients=(OTHER, RECIPIENT))
 PACKED = [Storing("zstd"), Storing("gzip"), Storing("zstd", level=19, threads=2)]
 _NOT_THE_SERVERS = (
     "xtrabackup_info", "xtrabackup_checkpoints", "xtrabackup_binlog_info", "backup-my.cnf", ".lsn", "empty",
@@ -251,3 +261,167 @@ def test_an_order_of_before_there_were_forms_can_be_read(lab: Lab) -> None:
     (folder / "job.json").write_text(json.dumps(order))
     old = read_order(folder)
     assert runner.settle(old).reason == "interrupted"
+
+
+needs_age = pytest.mark.skipif(not shutil.which("age"), reason="age is not installed")
+
+
+@needs_age
+class TestSealed:
+    """Encrypted streams: what the host cannot read, and who can."""
+
+    def chain(self, lab: Lab) -> dict[str, dict[str, bytes | None]]:
+        lab.back_up("full", storing=SEALED)
+        states = {"full": of_the_server(lab.server)}
+        lab.fill({"shop/orders.ibd": "2"})
+        lab.back_up("inc", "full", Storing("gzip", recipients=(RECIPIENT,)))
+        return {**states, "inc": of_the_server(lab.server)}
+
+    def refused(self, lab: Lab, file: Path | None, given: str | None) -> str:
+        links = [read_manifest(lab.backups / name) for name in ("full", "inc")]
+        with pytest.raises(Refused) as caught:
+            require_opened(links, lab.backups, lab.places.age, file, given)
+        assert caught.value.code in (409, 503)
+        assert "\n" not in str(caught.value)
+        assert IDENTITY not in str(caught.value)
+        return str(caught.value)
+
+    def test_a_sealed_stream_tells_nothing_of_the_data(self, lab: Lab) -> None:
+        lab.fill({"shop/secret.ibd": "a very private line " * 1000})
+        made = lab.back_up("full", storing=SEALED)
+        stored = lab.backups / "full" / "backup.xbstream.zst.age"
+        assert stored.read_bytes().startswith(b"age-encryption.org/v1\n")
+        assert made.recipients == (OTHER, RECIPIENT)
+        assert not [
+            name for name, data in contents(lab.backups / "full").items() if data and b"private line" in data
+        ]
+        require_unchanged(lab.backups / "full", read_files(lab.backups / "full", made))
+
+    @pytest.mark.parametrize("source", ["file", "order"])
+    def test_it_is_opened_by_a_file_or_by_what_came_with_the_order(self, lab: Lab, source: str) -> None:
+        states = self.chain(lab)
+        if source == "file":
+            keys = lab.root / "keys.txt"
+            keys.write_text(f"# for these tests\n{IDENTITY}\n")
+            lab.places = replace(lab.places, identity=str(keys))
+        for links in (("full",), ("full", "inc")):
+            job = lab.restore_job(links, "folder")
+            write_order(job)
+            with (
+                in_memory(IDENTITY if source == "order" else None) as descriptor,
+                lab.locked() as lock,
+                output(lab, job) as log,
+            ):
+                restore.bring_back(job, log, lock, descriptor)
+            assert of_the_server(Path(job.target_path)) == states[links[-1]]
+            shutil.rmtree(job.target_path)
+            assert IDENTITY not in (lab.places.job(job.job_id) / "job.json").read_text()
+
+    def test_who_opens_it_is_asked_before_anything_is_written(self, lab: Lab) -> None:
+        self.chain(lab)
+        links = [read_manifest(lab.backups / name) for name in ("full", "inc")]
+        require_opened(links, lab.backups, lab.places.age, None, IDENTITY)
+        keys = lab.root / "keys.txt"
+        keys.write_text(f"# many\n{NOBODYS}\n{IDENTITY}\n")
+        keys.chmod(0o640)
+        require_opened(links, lab.backups, lab.places.age, keys, None)
+
+    def test_without_an_identity_it_says_what_to_do(self, lab: Lab) -> None:
+        self.chain(lab)
+        told = self.refused(lab, None, None)
+        assert told.startswith(f"backup full is encrypted to {OTHER} and {RECIPIENT}: give the identity")
+        assert "--identity-stdin" in told
+        assert "encryption_identity_file" in told
+
+    def test_a_wrong_identity_is_one_clear_line(self, lab: Lab) -> None:
+        self.chain(lab)
+        assert self.refused(lab, None, NOBODYS) == (
+            f"the identity that was given does not open backup full, encrypted to {OTHER} and {RECIPIENT}: "
+            "no identity matched any of the recipients"
+        )
+
+    def test_a_file_that_cannot_be_used_is_named(self, lab: Lab) -> None:
+        self.chain(lab)
+        keys = lab.root / "keys.txt"
+        assert f"{keys}: No such file or directory" in self.refused(lab, keys, None)
+        keys.write_text(f"{IDENTITY}\n")
+        keys.chmod(0o644)
+        assert "can be read by everybody" in self.refused(lab, keys, None)
+        keys.chmod(0o640)
+        keys.write_text("nothing\n")
+        assert f"encryption_identity_file {keys} does not open backup full" in self.refused(lab, keys, None)
+
+    def test_a_damaged_beginning_is_told_too(self, lab: Lab) -> None:
+        self.chain(lab)
+        flip(lab.backups / "inc" / "backup.xbstream.gz.age", 100)
+        assert "the identity that was given does not open backup inc" in self.refused(lab, None, IDENTITY)
+
+    def test_a_flipped_byte_fails_the_restore(self, lab: Lab) -> None:
+        self.chain(lab)
+        stored = lab.backups / "full" / "backup.xbstream.zst.age"
+        flip(stored, stored.stat().st_size - 20)
+        job = lab.restore_job(("full",))
+        write_order(job)
+        with in_memory(IDENTITY) as descriptor, lab.locked() as lock, output(lab, job) as log:
+            with pytest.raises(JobFailed, match="backup full is damaged: the checksum of .* differs"):
+                restore.bring_back(job, log, lock, descriptor)
+            assert not restore.undo(job)
+        assert list(lab.data.iterdir()) == []
+
+    def test_the_file_in_memory_is_gone_with_its_descriptor(self) -> None:
+        with in_memory(IDENTITY) as descriptor:
+            assert descriptor is not None
+            for _ in range(2):  # Each who opens it reads it from its beginning.
+                assert Path(path_of(descriptor)).read_text() == f"{IDENTITY}\n"
+            assert "memfd:" in os.readlink(path_of(descriptor))
+            assert not os.get_inheritable(descriptor)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+        with in_memory(None) as nothing:
+            assert nothing is None
+
+
+def test_keys_are_read_with_their_checksum() -> None:
+    assert is_recipient(RECIPIENT)
+    assert is_recipient(OTHER)
+    assert is_identity(IDENTITY)
+    assert is_identity(NOBODYS)
+    for key, known in ((RECIPIENT, is_recipient), (IDENTITY, is_identity)):
+        for place in range(len(key)):
+            for letter in "q7x":
+                other = key[:place] + (letter.upper() if key.isupper() else letter) + key[place + 1 :]
+                assert known(other) == (other == key)
+
+
+def test_the_form_follows_from_configuration_host_and_caller(lab: Lab) -> None:
+    settings = replace(lab.settings, stored_form="auto", compression_level=7, compression_threads=3)
+    assert storing(settings, None) == Storing("zstd", 7, 3)
+    assert storing(settings, "folder").form == "folder"
+    assert storing(replace(settings, stored_form="gzip"), None).form == "gzip"
+    keyed = replace(settings, encryption_recipients=(RECIPIENT,))
+    assert storing(keyed, None) == Storing("zstd", 7, 3, (RECIPIENT,))
+    with pytest.raises(Refused, match="a folder is not encrypted") as caught:
+        storing(keyed, "folder")
+    assert caught.value.code == 409
+
+
+def test_the_space_that_a_backup_needs_is_guessed_by_the_one_before() -> None:
+    data = 1_000_000
+    zstd = Storing("zstd")
+    assert expected_size(data, Storing("folder"), None) == data
+    assert expected_size(data, zstd, None) == data // 2
+    assert expected_size(data, zstd, manifest(form="zstd", size=250, data_size=1000)) == 300_000
+    assert expected_size(data, zstd, manifest(form="zstd", size=999, data_size=1000)) == data
+    assert expected_size(data, zstd, manifest(form="gzip", size=250, data_size=1000)) == data // 2
+    assert expected_size(data, zstd, manifest(size=250)) == data // 2
+
+
+def test_how_hard_the_tool_works(lab: Lab) -> None:
+    cores = len(os.sched_getaffinity(0))
+    hard = replace(
+        lab.settings, parallel=0, prepare_memory=1 << 50, copy_throttle=9, cpu_niceness=5, io_priority="idle"
+    )
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    assert effort(hard) == Effort(min(cores, 4), memory, 9, 5, 3)
+    assert effort(replace(hard, parallel=3, prepare_memory=5)).parallel == 3
+    assert effort(replace(hard, prepare_memory=5)).prepare_memory == 5
