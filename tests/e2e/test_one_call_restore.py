@@ -124,6 +124,46 @@ def test_a_killed_runner_is_followed_by_another(machine: Machine, api: Api, back
     assert count(machine) == 1000
 
 
+def test_an_encrypted_chain_is_made_and_brought_back_by_the_units(machine: Machine, api: Api) -> None:
+    key = machine.run("age-keygen 2> /dev/null")
+    identity, public = key.splitlines()[-1], machine.run("age-keygen -y", key)
+    config = (machine.root / "etc/dbcalm/config.yml").read_text()
+
+    def configure(*lines: str) -> None:
+        machine.write("etc/dbcalm/config.yml", "\n".join([config, *lines, ""]))
+        machine.run("systemctl restart dbcalm-mariadb-cmd")
+
+    configure(f"encryption_recipients: [{public}]")
+    try:
+        had = count(machine)
+        for order in ({"type": "full", "id": "sealed"}, {"type": "incremental", "from_backup_id": "sealed"}):
+            machine.run("mariadb", "INSERT INTO replaced.orders SELECT MAX(id) + 1 FROM replaced.orders;")
+            status = finish(api, str(api.call("POST", "/backups", order)["link"]))
+            assert status["status"] == "success", status
+            made = api.call("GET", f"/backups/{status['resource_id']}")
+            assert (made["type"], made["form"], made["recipients"]) == (order["type"], "zstd", [public])
+        newest = str(made["id"])
+        machine.run("mariadb", "DELETE FROM replaced.orders;")
+        order = {"id": newest, "target": "folder"}
+        assert api.request("POST", "/restore", order).status == 409
+        accepted = api.call("POST", "/restore", {**order, "identity": identity})
+        assert finish(api, str(accepted["link"]))["status"] == "success"
+        assert machine.run(f"ls {accepted['target_path']}/replaced") == "db.opt\norders.frm\norders.ibd"
+        machine.run(f"dbcalm restore {newest} --replace --confirm $(hostname) --identity-stdin", key)
+        assert count(machine) == had + 2
+        machine.write("etc/dbcalm/identity", key, 0o640)
+        machine.run("chgrp mysql /etc/dbcalm/identity")
+        configure("encryption_identity_file: /etc/dbcalm/identity")
+        assert finish(api, replace(api, newest))["status"] == "success"
+        assert count(machine) == had + 2
+        kept = "/var/lib/dbcalm /var/lib/dbcalm-mariadb-cmd /var/log /var/backups/dbcalm /run /tmp /var/tmp"
+        assert machine.try_to(f"grep --recursive --files-with-matches {identity} {kept}").stdout == ""
+        assert identity not in machine.run("journalctl --no-pager --output=cat")
+    finally:
+        configure()
+        machine.run("rm --force /etc/dbcalm/identity")
+
+
 def ended(api: Api, link: str) -> dict[str, Any] | None:
     """Return how a job ended, or None while it has not or nobody tells."""
     try:

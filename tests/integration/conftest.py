@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,6 +176,19 @@ class Rig:
         half_restored = (self.backups / "restores").glob(".*")
         return [*(self.backups / ".work").iterdir(), *half_removed, *half_restored]
 
+    def kept_anywhere(self, secret: str) -> list[str]:
+        """Return the files of this installation that have this text in them: state, journal, orders, logs, backups, and
+        the database's."""
+        root = self.sandbox.root
+        kept = [root / "jobs", root / "log", root / "state", self.backups, self.data]
+        found = subprocess.run(
+            ["grep", "--recursive", "--files-with-matches", secret, *map(str, kept)],
+            capture_output=True,
+            text=True,
+        )
+        assert found.returncode in (0, 1), found.stderr
+        return found.stdout.splitlines()
+
     def everything_runs(self) -> None:
         """Start whatever a test has left down."""
         for name in SERVICES:
@@ -191,6 +205,23 @@ def states(folder: Path) -> dict[str, tuple[int, int, int]]:
         str(path.relative_to(folder)): (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         for path, status in found.items()
     }
+
+
+@pytest.fixture
+def keys(rig: Rig) -> Iterator[tuple[str, str, Path]]:
+    """Give an identity, its public key, and a file of it that user mysql can read."""
+    made = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout
+    [identity] = [line for line in made.splitlines() if not line.startswith("#")]
+    public = subprocess.run(
+        ["age-keygen", "-y"], input=made, capture_output=True, text=True, check=True
+    ).stdout
+    file = rig.sandbox.layout.credentials.with_name("keys.txt")
+    file.write_text(made)
+    owner = rig.sandbox.layout.credentials.stat()
+    os.chown(file, owner.st_uid, owner.st_gid)
+    file.chmod(0o640)
+    yield identity, public.strip(), file
+    file.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -172,6 +172,62 @@ def test_a_second_one_right_behind_and_only_the_last_is_in_the_way_of_none(rig: 
     assert rig.tables() != rig.known
 
 
+def test_an_encrypted_chain_of_any_forms_and_each_way_of_giving_the_key(
+    rig: Replacing, keys: tuple[str, str, Path]
+) -> None:
+    identity, public, file = keys
+    with rig.configured(_MYSQL_SERVICE, encryption_recipients=[public]):
+        rig.chain("sealed", "sealed-more", form="gzip")
+    rig.backup(id="mixed", type="incremental", from_backup_id="sealed-more", form="folder")
+    known, order = rig.tables(), {"id": "mixed", "target": "database", "replace": True}
+    rig.change()
+    before, entries = rig.tables(), sorted(path.name for path in rig.data.iterdir())
+    status, line = rig.refused("POST", "/restore", order)
+    assert (status, line.startswith(f"backup sealed is encrypted to {public}: give the identity")) == (
+        409,
+        True,
+    )
+    assert (rig.tables(), sorted(path.name for path in rig.data.iterdir())) == (before, entries)
+
+    assert rig.end(rig.start("/restore", {**order, "identity": identity}))["status"] == "success"
+    rig.is_whole(known)
+    rig.change()
+    words = ("restore", "mixed", "--replace", "--confirm", _HOST, "--identity-stdin")
+    done = rig.sandbox.cli(*words, text=file.read_text())
+    assert (done.returncode, done.stderr) == (0, "")
+    rig.is_whole(known)
+    rig.change()
+    with rig.configured(_MYSQL_SERVICE, encryption_identity_file=str(file)):
+        assert rig.end(rig.start("/restore", order))["status"] == "success"
+        rig.is_whole(known)
+    assert rig.kept_anywhere(identity) == []
+
+
+def test_a_process_that_goes_on_needs_no_key_and_one_that_cannot_leaves_none(
+    rig: Replacing, keys: tuple[str, str, Path]
+) -> None:
+    identity, public, _ = keys
+    with rig.configured(_MYSQL_SERVICE, encryption_recipients=[public]):
+        rig.chain("opened")
+    known = rig.tables()
+    rig.change()
+    before, order = (
+        rig.tables(),
+        {"id": "opened", "target": "database", "replace": True, "identity": identity},
+    )
+    accepted = rig.start("/restore", order)
+    rig.signal_runner(signal.SIGKILL)
+    ended = rig.end(accepted)
+    assert (ended["status"], ended["reason"]) == ("failed", "interrupted")
+    rig.is_whole(before)
+    accepted = rig.start("/restore", order)
+    rig.reach(accepted, MOVED)
+    rig.signal_runner(signal.SIGKILL)
+    assert rig.end(accepted)["status"] == "success"
+    rig.is_whole(known)
+    assert rig.kept_anywhere(identity) == []
+
+
 def made(rig: Replacing, status: dict[str, Any]) -> dict[str, Any]:
     return dict(rig.api.call("GET", f"/backups/{status['resource_id']}"))
 
@@ -483,11 +539,11 @@ def test_a_disk_that_is_too_full_is_refused_before_anything_is_touched(
     before, entries = rig.tables(), sorted(path.name for path in rig.data.iterdir())
     status = os.statvfs(rig.data)
     free = status.f_bavail * status.f_frsize
-    rig.rewrite("base", size=free)
+    rig.rewrite("base", data_size=free)
     try:
         code, line = rig.refused("POST", "/restore", {"id": "base", "target": "database", "replace": True})
     finally:
-        rig.rewrite("base", size=json.loads(_manifest_of(rig, "full"))["size"])
+        rig.rewrite("base", data_size=json.loads(_manifest_of(rig, "full"))["data_size"])
     assert (code, "disk full: the restore needs about" in line) == (507, True), line
     assert rig.tables() == before
     assert sorted(path.name for path in rig.data.iterdir()) == entries

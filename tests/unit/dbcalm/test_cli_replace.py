@@ -12,6 +12,7 @@ from dbcalm_fakes import FakeMysqlService, manifest
 from dbcalm_root import RootProcess, wait_until
 from test_cli import Cli, Done, refused
 from test_cli_jobs import dbcalm, job_of, on_a_terminal, service
+from test_domain_services import IDENTITY
 
 __all__ = ["dbcalm", "service"]  # Fixtures.
 
@@ -144,6 +145,24 @@ def test_it_waits_passes_on_and_says_what_is_kept(
     )
     assert "r-older" not in done.stdout
     assert verbs(dbcalm) == ["stop", "start"]
+
+
+def test_what_is_encrypted_is_opened_with_the_key_on_standard_input(
+    dbcalm: Cli, stock: FakeMysqlService, root: RootProcess
+) -> None:
+    words = (*COMMANDS[0], "--identity-stdin")
+    assert dbcalm(*words, stdin=f"{IDENTITY}\n").returncode == 2  # It is no terminal, and names no host.
+    refused(
+        dbcalm(*words, "--confirm", HOST, stdin=f"{IDENTITY[:-1]}\n"), "identity must be AGE-SECRET-KEY-1"
+    )
+    assert untouched(dbcalm, stock)
+    thread = work(stock, stock.finish)
+    done = dbcalm(*words, "--confirm", HOST, stdin=f"# public key: age1...\n{IDENTITY}\n")
+    thread.join()
+    assert (done.returncode, done.stderr) == (0, "")
+    [(_, id, target, replace, identity)] = stock.asked_for("restore_backup")
+    assert (id, target, replace, identity) == ("one", "database", True, IDENTITY)
+    assert IDENTITY not in done.stdout
 
 
 def test_of_an_empty_data_directory_nothing_is_kept(
