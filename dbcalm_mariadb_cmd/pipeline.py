@@ -6,7 +6,6 @@ Where a member fails the others are ended, and the message names all that failed
 because another one had gone comes last.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -22,11 +21,12 @@ from pathlib import Path
 from typing import Self
 
 from dbcalm_mariadb_cmd.adapter import tool
-from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
-from dbcalm_mariadb_cmd.adapter.tree import FileState
+from dbcalm_mariadb_cmd.adapter.linux import begin_writeback, die_with_parent
+from dbcalm_mariadb_cmd.adapter.tree import FileState, no_link, write_all
 from dbcalm_mariadb_cmd.errors import JobFailed
 
 _PIECE = 1 << 20
+_SENT_AT_ONCE = 16 << 20
 _LINE_LIMIT = 4096
 _TAIL_LINES = 40
 _BROKEN = "Broken pipe"
@@ -47,13 +47,20 @@ class Member:
 
 @dataclass(frozen=True)
 class _Failure:
-    """``rank`` orders causes before consequences, to be killed before to fail. In a rank the member that is nearer to
-    the source comes first, as those behind it miss what it did not give them."""
+    """``rank`` orders causes before consequences, to be killed before to fail.
+
+    Of several that failed the one nearest to the source comes first, as those behind it miss what it did not give them;
+    of several whose reader had gone, the last."""
 
     rank: int
     place: int
     message: str
     return_code: int | None
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Where it stands among others."""
+        return self.rank, -self.place if self.rank == _CONSEQUENCE else self.place
 
 
 class Log:
@@ -204,7 +211,7 @@ class _Pipe:
         for thread in self._threads:
             thread.join()
         if self._failures:
-            ordered = sorted(self._failures, key=lambda failure: (failure.rank, failure.place))
+            ordered = sorted(self._failures, key=lambda failure: failure.order)
             raise JobFailed("; ".join(one.message for one in ordered), ordered[0].return_code)
 
     def abort(self) -> None:
@@ -284,12 +291,16 @@ def _judge(place: int, member: Member, return_code: int, said: list[str]) -> _Fa
 
 def _store(outlet: int, target: Path) -> FileState:
     """Write all that comes out of a pipe into a new file; return the file's state."""
-    digest, buffer = hashlib.sha256(), bytearray(_PIECE)
+    digest, buffer, unsent = hashlib.sha256(), bytearray(_PIECE), 0
     with open(target, "xb", buffering=0) as file:
         while count := os.readv(outlet, [buffer]):
             piece = memoryview(buffer)[:count]
             digest.update(piece)
-            _write(file.fileno(), piece)
+            write_all(file.fileno(), piece)
+            unsent += count
+            if unsent >= _SENT_AT_ONCE:
+                begin_writeback(file.fileno())
+                unsent = 0
         status = os.fstat(file.fileno())
     return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest.hexdigest())
 
@@ -298,24 +309,12 @@ def _send(source: Path, inlet: int, on_bytes: Callable[[int], None]) -> str:
     """Write a file into a pipe, and close that; return the SHA-256 of the file."""
     digest, buffer = hashlib.sha256(), bytearray(_PIECE)
     try:
-        with open(source, "rb", buffering=0, opener=_no_link) as file:
+        with open(source, "rb", buffering=0, opener=no_link) as file:
             while count := file.readinto(buffer):
                 piece = memoryview(buffer)[:count]
                 digest.update(piece)
-                _write(inlet, piece)
+                write_all(inlet, piece)
                 on_bytes(count)
     finally:
         os.close(inlet)
     return digest.hexdigest()
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)
-
-
-def _write(descriptor: int, piece: memoryview) -> None:
-    while piece:
-        written = os.write(descriptor, piece)
-        if written == 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        piece = piece[written:]

@@ -16,6 +16,7 @@ from dbcalm_mariadb_cmd.hold import hold_of
 from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
+from dbcalm_mariadb_cmd.storing import expected_size, programs_to_store, storing
 
 _WITH_DATABASE = ("backup", "restore", "bring_back")
 _LISTED_AT_ONCE = 200
@@ -105,8 +106,8 @@ class Reports:
         """Report on all that a backup and a restore begin with."""
         control = self._control
         control.history.catch_up()
-        database, cause, needed = self._database()
         newest = max(manifests(self._settings.backup_dir), key=lambda made: made.seq, default=None)
+        database, cause, needed = self._database(newest)
         return _ok(
             database=database,
             cause=cause,
@@ -117,7 +118,7 @@ class Reports:
             clock=control.history.clock.doubt(control.journal.now()),
         )
 
-    def _database(self) -> tuple[dict[str, object], object, int | None]:
+    def _database(self, newest: Manifest | None) -> tuple[dict[str, object], object, int | None]:
         """Return how the database stands, the word for what is wrong with the account if it is that, and the space
         below which a full backup is refused. The database is not asked while a job works with it, which has its backup
         lock or wants it stopped."""
@@ -127,10 +128,13 @@ class Reports:
             return {"ok": True, "message": message}, None, None
         try:
             ready = preflight.ready_for_backup(self._settings, None)
+            how = storing(self._settings, None)
+            programs_to_store(how)
         except Refused as refused:
             return {"ok": False, "message": str(refused)}, refused.data.get("cause"), None
         message = f"{ready.tool} {ready.tool_version}, server {ready.server.origin.version}"
-        return {"ok": True, "message": message}, None, ready.server.data_bytes + preflight.RESERVE
+        needed = expected_size(ready.server.data_bytes, how, newest)
+        return {"ok": True, "message": message}, None, needed + preflight.RESERVE
 
     def _chain(self, newest: Manifest | None) -> dict[str, object]:
         if newest is None:

@@ -92,7 +92,7 @@ def main(folder: Path, lock: int, identity: int | None = None) -> int:
     return 0
 
 
-def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: int | None) -> End:
+def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: int | None = None) -> End:
     try:
         if isinstance(job, BackupJob):
             _yield_to_others(job.effort, output)

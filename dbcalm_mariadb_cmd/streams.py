@@ -99,7 +99,13 @@ def bring(
     """Unpack a backup's stream into a new folder; raise JobFailed, Damaged or OSError. ``identity`` is a descriptor of
     the private keys where they are not in the file that ``places`` names."""
     name = stream_name(manifest.form, manifest.recipients)
-    expected = read_files(source, manifest)[name].sha256
+    files = {
+        path: state.sha256 for path, state in read_files(source, manifest).items() if not path.endswith("/")
+    }
+    expected = files.pop(name)
+    for path, sha256 in files.items():
+        if file_state(source / path).sha256 != sha256:
+            raise _damaged(manifest, source / path)
     target.mkdir(0o700)
     members = _unpacking(manifest, places, target, identity)
     try:

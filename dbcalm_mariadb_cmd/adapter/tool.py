@@ -89,10 +89,8 @@ def find(configured: Path | None, names: tuple[str, ...]) -> Path:
     for name in names:
         if found := shutil.which(name, path=SEARCHED):
             return Path(found)
-    raise Refused(
-        503,
-        f"none of {', '.join(names)} is installed, where user mysql looks: {SEARCHED}",
-    )
+    missing = f"none of {', '.join(names)} is" if len(names) > 1 else f"{names[0]} is not"
+    raise Refused(503, f"{missing} installed, where user mysql looks: {SEARCHED}")
 
 
 def version(tool: Path) -> str:

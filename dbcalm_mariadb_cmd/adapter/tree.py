@@ -6,10 +6,15 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.adapter.linux import begin_writeback, share_bytes
+
 _FILE_MODE, _FOLDER_MODE = 0o660, 0o700
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
+"""Bytes that stay in a core's cache between being read, checksummed and written."""
+
 _WORKERS = 2
 
 
@@ -77,9 +82,9 @@ def file_state(path: Path) -> FileState:
 
 def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Callable[[int], None]) -> None:
     """Copy the named files (path below the folder: expected SHA-256; a path that ends in "/" is a folder) into a new
-    folder, and raise ValueError naming the first file whose copy is not what was expected.
+    folder, and raise ValueError naming the first file that is not what was expected.
 
-    The kernel copies, by reference where the file system can.
+    Where the file system can share the bytes of two files, nothing is written.
     """
     target.mkdir(_FOLDER_MODE)
     for name in names:
@@ -98,33 +103,38 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
 
 def _copy_file(source: Path, target: Path, sha256: str) -> int:
     with (
-        open(source, "rb", buffering=0, opener=_no_link) as original,
+        open(source, "rb", buffering=0, opener=no_link) as original,
         open(target, "x+b", buffering=0) as copy,
     ):
-        reading, writing = original.fileno(), copy.fileno()
-        size = os.fstat(reading).st_size
-        done = 0
-        while done < size and (step := _copy_step(reading, writing, size - done)):
-            done += step
-        copy.seek(0)
-        if hashlib.file_digest(copy, "sha256").hexdigest() != sha256:
+        if share_bytes(original.fileno(), copy.fileno()):
+            found = hashlib.file_digest(copy, "sha256").hexdigest()
+        else:
+            found = _copy_bytes(original, copy)
+        if found != sha256:
             raise ValueError(f"the checksum of {source} differs")
-    return size
+        return os.fstat(copy.fileno()).st_size
 
 
-def _no_link(path: str, flags: int) -> int:
+def _copy_bytes(original: FileIO, copy: FileIO) -> str:
+    """Copy a file; return the SHA-256 of what was read, and so of what was written."""
+    digest, buffer = hashlib.sha256(), bytearray(_CHUNK)
+    while count := original.readinto(buffer):
+        piece = memoryview(buffer)[:count]
+        digest.update(piece)
+        write_all(copy.fileno(), piece)
+    begin_writeback(copy.fileno())
+    return digest.hexdigest()
+
+
+def write_all(descriptor: int, piece: memoryview) -> None:
+    """Write all of it; raise OSError."""
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]
+
+
+def no_link(path: str, flags: int) -> int:
+    """Open a file, as ``open`` wants it, but raise OSError for a link."""
     return os.open(path, flags | os.O_NOFOLLOW)
-
-
-def _copy_step(reading: int, writing: int, count: int) -> int:
-    try:
-        return os.copy_file_range(reading, writing, min(count, 1 << 30))
-    except OSError:  # Across some file systems the kernel cannot; then the bytes go through us.
-        chunk = memoryview(os.read(reading, min(count, _CHUNK)))
-        written = 0
-        while written < len(chunk):
-            written += os.write(writing, chunk[written:])
-        return written
 
 
 def set_modes(folder: Path) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.bench_lib import commands, jobs, requests
+from dev.bench_lib import commands, jobs, requests, restores
 from dev.bench_lib.figures import Figure, table
 from dev.sandbox_lib.errors import SandboxError
 from dev.sandbox_lib.sandbox import Sandbox
@@ -17,6 +17,7 @@ _PARTS: dict[str, Callable[[Sandbox, argparse.Namespace], list[Figure]]] = {
     "starts": lambda sandbox, _: commands.starts(sandbox),
     "schedules": lambda sandbox, _: commands.schedules(sandbox),
     "copies": lambda sandbox, options: jobs.copies(sandbox, options.megabytes, options.rounds),
+    "restores": lambda sandbox, options: restores.restores(sandbox, options.megabytes, options.rounds),
     "lists": lambda sandbox, options: requests.lists(sandbox, options.rows),
 }
 """In the order in which they are measured: what fills the disk and the catalogue comes last."""

@@ -164,7 +164,9 @@ class Lab:
             server=ORIGIN,
             tool_version="10.11.19",
             expected_bytes=0,
-            base_form=read_manifest(self.backups / base).form if base else FOLDER,
+            base_form=read_manifest(self.backups / base).form
+            if base and (self.backups / base).exists()
+            else FOLDER,
             storing=storing,
         )
 

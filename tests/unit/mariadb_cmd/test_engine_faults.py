@@ -15,6 +15,7 @@ from dbcalm_mariadb_cmd import control as control_module
 from dbcalm_mariadb_cmd import runner
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.control import JobControl
+from dbcalm_mariadb_cmd.forms import Storing
 from dbcalm_mariadb_cmd.jobs import Job, RestoreJob, open_lock, write_order
 from dbcalm_mariadb_cmd.manifest import read_files, read_manifest, require_unchanged
 
@@ -61,14 +62,15 @@ def killed_at(lab: Lab, job: Job, number: int) -> bool:
     return died == -9
 
 
-@pytest.mark.parametrize(("kind", "step"), [("full", 1), ("incremental", 2)])
+@pytest.mark.parametrize(("kind", "step"), [("full", 1), ("incremental", 2), ("stream", 2)])
 def test_a_backup_killed_at_any_operation_is_whole_or_not_there(lab: Lab, kind: str, step: int) -> None:
     lab.back_up("base")
     number, outcomes = 0, []
     going = True
     while going:
         number += step
-        job = lab.backup_job(f"b{number}", "base" if kind == "incremental" else None)
+        storing = Storing("zstd" if kind == "stream" else "folder")
+        job = lab.backup_job(f"b{number}", "base" if kind == "incremental" else None, storing)
         going = killed_at(lab, job, number)
         folder = lab.backups / job.id
         assert ends(lab, job) == ["success" if folder.exists() else "failed"], number

@@ -138,6 +138,12 @@ FAILURES = {
         "cat failed with exit code 3: it did not say why",
     ),
     "the last one is killed": (MEGABYTE * 9 + DONE, COPY, SAY + KILL, "age was ended by signal 9"),
+    "the last one does not read and says that all is well": (
+        MEGABYTE * 9 + DONE,
+        COPY,
+        SAY + "sys.exit(0)",
+        "cat failed with exit code 1: BrokenPipeError: [Errno 32] Broken pipe",
+    ),
     "the last one fails after all": (MEGABYTE + DONE, COPY, LATE, "age failed with exit code 1: late"),
 }
 

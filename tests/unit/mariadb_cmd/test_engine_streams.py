@@ -11,6 +11,7 @@ import pytest
 from engine_lab import Lab, contents, manifest, output
 
 from dbcalm_mariadb_cmd import backup, restore, runner
+from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.builder import Effort
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
 from dbcalm_mariadb_cmd.forms import (
@@ -36,7 +37,13 @@ from dbcalm_mariadb_cmd.manifest import (
     read_manifest,
     require_unchanged,
 )
-from dbcalm_mariadb_cmd.storing import effort, expected_size, storing
+from dbcalm_mariadb_cmd.storing import (
+    effort,
+    expected_size,
+    programs_to_restore,
+    programs_to_store,
+    storing,
+)
 
 NOBODYS = "AGE-SECRET-KEY-1SDA5D4F2C4J0JKEA5DX662LGXUTNX4ZYSE2490L7J4NSL8QVVYAQAKCA5U"
 IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGSSXE7QJ"
@@ -425,3 +432,32 @@ def test_how_hard_the_tool_works(lab: Lab) -> None:
     assert effort(hard) == Effort(min(cores, 4), memory, 9, 5, 3)
     assert effort(replace(hard, parallel=3, prepare_memory=5)).parallel == 3
     assert effort(replace(hard, prepare_memory=5)).prepare_memory == 5
+
+
+def test_a_program_that_is_missing_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = lab.root / "empty"
+    empty.mkdir()
+    monkeypatch.setattr(tool, "SEARCHED", str(empty))
+    keyed = replace(lab.settings, stored_form="auto", encryption_recipients=(RECIPIENT,))
+    assert storing(replace(keyed, encryption_recipients=()), None).form == "folder"
+    assert storing(keyed, None).form == "gzip"  # What is to be encrypted cannot be a folder.
+    for how, name in ((Storing("zstd"), "zstd"), (SEALED, "zstd"), (Storing("gzip"), "gzip")):
+        with pytest.raises(Refused, match=f"^{name} is not installed, where user mysql looks") as caught:
+            programs_to_store(how)
+        assert caught.value.code == 503
+    (empty / "zstd").symlink_to("/bin/true")
+    with pytest.raises(Refused, match="^age is not installed"):
+        programs_to_store(SEALED)
+    link = manifest(form="zstd", recipients=(RECIPIENT,))
+    with pytest.raises(Refused, match="^mbstream is not installed"):
+        programs_to_restore(lab.settings, [link], lab.tool)
+    (lab.root / "mbstream").symlink_to("/bin/true")
+    with pytest.raises(Refused, match="^age is not installed"):
+        programs_to_restore(lab.settings, [link], lab.tool)
+    (empty / "age").symlink_to("/bin/true")
+    found = programs_to_restore(replace(lab.settings, encryption_identity_file=Path("/k")), [link], lab.tool)
+    assert found == {
+        "zstd": f"{empty}/zstd", "age": f"{empty}/age", "unstream": f"{lab.root}/mbstream", "identity": "/k",
+    }  # fmt: skip
+    assert programs_to_restore(lab.settings, [manifest()], lab.tool) == {}
+    assert programs_to_store(Storing("folder")) == {}

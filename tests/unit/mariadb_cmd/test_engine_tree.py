@@ -154,6 +154,22 @@ class TestCopy:
         copy_tree(tree, target, checksums(tree), ignore)
         assert contents(target) == contents(tree)
 
+    def test_writes_next_to_nothing_where_files_can_share_their_bytes(self, xfs: Path) -> None:
+        def used() -> int:
+            sync_file_system(xfs)
+            status = os.statvfs(xfs)
+            return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+        (xfs / "tree").mkdir()
+        (xfs / "tree/big").write_bytes(os.urandom(50_000_000))
+        before = used()
+        copy_tree(xfs / "tree", xfs / "copy", checksums(xfs / "tree"), ignore)
+        assert used() - before < 1_000_000
+        (xfs / "copy/big").write_bytes(b"changed")  # The original is another file still.
+        assert (xfs / "tree/big").stat().st_size == 50_000_000
+        with pytest.raises(ValueError, match="the checksum of .*big differs"):
+            copy_tree(xfs / "tree", xfs / "wrong", {"big": "0" * 64}, ignore)
+
     def test_takes_only_what_is_named(self, tree: Path, tmp_path: Path) -> None:
         names = {name: sha256 for name, sha256 in checksums(tree).items() if not name.startswith("shop/")}
         copy_tree(tree, tmp_path / "copy", names, ignore)
