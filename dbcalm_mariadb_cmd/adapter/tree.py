@@ -107,7 +107,8 @@ def _copy_file(source: Path, target: Path, sha256: str) -> int:
         open(target, "x+b", buffering=0) as copy,
     ):
         if share_bytes(original.fileno(), copy.fileno()):
-            found = hashlib.file_digest(copy, "sha256").hexdigest()
+            # The same bytes on the disk; those of the original may be in memory already.
+            found = hashlib.file_digest(original, "sha256").hexdigest()
         else:
             found = _copy_bytes(original, copy)
         if found != sha256:

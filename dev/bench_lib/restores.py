@@ -10,6 +10,7 @@ from dev.bench_lib.connection import Connection
 from dev.bench_lib.figures import Figure
 from dev.bench_lib.jobs import backup, change, load, written
 from dev.sandbox_lib.errors import SandboxError
+from dev.sandbox_lib.processes import ENVIRONMENT
 from dev.sandbox_lib.sandbox import Sandbox
 
 _FORMS = ("zstd", "folder")
@@ -77,6 +78,7 @@ def _by_hand(sandbox: Sandbox, form: str, chain: list[str]) -> float:
     began = time.perf_counter()
     ran = subprocess.run(
         [*sandbox.who.database.drop(), "bash", "-o", "pipefail", "-c", script],
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
