@@ -126,6 +126,7 @@ class _Pipe:
         self._open: set[int] = set()
         self._gap = (-1, -1)
         self._inlet = -1
+        self._unread = False
         self._mutex = threading.Lock()
         self.outlet = -1
 
@@ -191,7 +192,7 @@ class _Pipe:
                     total += moved
                     on_bytes(moved)
             except BrokenPipeError:
-                pass  # Whoever does not read any more says why.
+                self._unread = True  # Whoever does not read any more says why.
             except OSError as error:
                 self._fail(_Failure(_FAILED, 0, f"the pipe failed: {error.strerror}", None))
             finally:
@@ -213,6 +214,8 @@ class _Pipe:
         if self._failures:
             ordered = sorted(self._failures, key=lambda failure: failure.order)
             raise JobFailed("; ".join(one.message for one in ordered), ordered[0].return_code)
+        if self._unread:
+            raise JobFailed(f"{self._members[1].name} did not read all that {self._members[0].name} wrote")
 
     def abort(self) -> None:
         """End all members that still run: what is amiss lies elsewhere."""

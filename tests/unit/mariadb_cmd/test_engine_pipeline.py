@@ -144,6 +144,12 @@ FAILURES = {
         SAY + "sys.exit(0)",
         "cat failed with exit code 1: BrokenPipeError: [Errno 32] Broken pipe",
     ),
+    "the packer does not read and says that all is well": (
+        "__import__('time').sleep(1); write(b'x');" + DONE,
+        SAY + "sys.exit(0)",
+        COPY,
+        "cat did not read all that the backup tool wrote",
+    ),
     "the last one fails after all": (MEGABYTE + DONE, COPY, LATE, "age failed with exit code 1: late"),
 }
 
