@@ -304,6 +304,8 @@ def _store(outlet: int, target: Path) -> FileState:
             if unsent >= _SENT_AT_ONCE:
                 begin_writeback(file.fileno())
                 unsent = 0
+        # The sync of the whole file system, which follows, does not tell of an error that somebody else was told of.
+        os.fsync(file.fileno())
         status = os.fstat(file.fileno())
     return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest.hexdigest())
 

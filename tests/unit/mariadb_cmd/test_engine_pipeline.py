@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from engine_lab import CHECKOUT
 
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.adapter.tree import file_state
@@ -205,6 +208,30 @@ def test_a_full_disk_is_named_with_the_file(bench: Bench, mount: Callable[[Path,
     with pytest.raises(OSError, match="No space left on device") as caught:
         bench.pack(bench.tool(MEGABYTE + DONE), bench.member("cat", COPY))
     assert caught.value.filename == str(bench.folder / "stored")
+
+
+_PACK = """
+import sys
+from pathlib import Path
+from dbcalm_mariadb_cmd.adapter.tool import Output
+from dbcalm_mariadb_cmd.pipeline import Log, Member, pack
+members = [Member(name, [sys.executable, "-ISc", code]) for name, code in (("a", "print(1)"), ("b", "print(2)"))]
+try:
+    pack(members, Path("stored"), Log(Output(Path("output.log")), print), len, 0)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_disk_that_loses_what_was_written_is_named_with_the_file(tmp_path: Path) -> None:
+    """Bytes are taken before they are on the disk; that they never came there is told when the file is synced."""
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO"]
+    done = subprocess.run(
+        [*strace, sys.executable, "-c", _PACK],
+        cwd=tmp_path, env={"PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "[Errno 5] Input/output error: 'stored'\n"
 
 
 def test_each_member_holds_the_lock_and_dies_with_its_parent(bench: Bench) -> None:
