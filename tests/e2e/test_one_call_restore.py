@@ -156,6 +156,9 @@ def test_an_encrypted_chain_is_made_and_brought_back_by_the_units(machine: Machi
         configure("encryption_identity_file: /etc/dbcalm/identity")
         assert finish(api, replace(api, newest))["status"] == "success"
         assert count(machine) == had + 2
+        for unit in ("dbcalm-api", "dbcalm-mariadb-cmd"):
+            limits = machine.run(f"cat /proc/{machine.main_process(unit)}/limits")
+            assert "Max core file size        0                    0 " in limits
         kept = "/var/lib/dbcalm /var/lib/dbcalm-mariadb-cmd /var/log /var/backups/dbcalm /run /tmp /var/tmp"
         assert machine.try_to(f"grep --recursive --files-with-matches {identity} {kept}").stdout == ""
         assert identity not in machine.run("journalctl --no-pager --output=cat")

@@ -61,6 +61,11 @@ def test_a_job_is_spared_by_the_end_of_its_service() -> None:
     assert (found["KillMode"], found["OOMPolicy"]) == (["process"], ["continue"])
 
 
+@pytest.mark.parametrize("name", ["dbcalm-api", "dbcalm-mariadb-cmd"])
+def test_whoever_is_given_secrets_leaves_no_memory_on_disk(name: str) -> None:
+    assert settings(UNITS / f"{name}.service")["LimitCORE"] == ["0"]
+
+
 @pytest.mark.parametrize("name", ["cmd", "mariadb-cmd"])
 def test_a_socket_is_roots_and_open_to_the_api(name: str) -> None:
     found = settings(UNITS / f"dbcalm-{name}.socket")
