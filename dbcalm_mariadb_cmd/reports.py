@@ -13,10 +13,11 @@ from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.hold import hold_of
+from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
-from dbcalm_mariadb_cmd.storing import expected_size, programs_to_store, storing
+from dbcalm_mariadb_cmd.storing import expected_size, programs_to_restore, programs_to_store, storing
 
 _WITH_DATABASE = ("backup", "restore", "bring_back")
 _LISTED_AT_ONCE = 200
@@ -141,9 +142,19 @@ class Reports:
             return {"ids": [], "problem": None}
         try:
             chain = preflight.chain_of(self._settings.backup_dir, newest.id)
+            self._require_restorable(chain)
         except Refused as refused:
             return {"ids": [newest.id], "problem": str(refused)}
         return {"ids": [link.id for link in chain], "problem": None}
+
+    def _require_restorable(self, chain: list[Manifest]) -> None:
+        """Raise Refused if a program that a restore needs is missing, or if the host has a key and that does not open
+        the newest backup: one look, however long the chain is."""
+        settings = self._settings
+        programs = programs_to_restore(settings, chain, preflight.backup_tool(settings))
+        if settings.encryption_identity_file is not None:
+            age = programs.get("age", "")
+            require_opened(chain[-1:], settings.backup_dir, age, settings.encryption_identity_file, None)
 
     def _job(self, job_id: str) -> Path:
         return self._settings.job_dir / "jobs" / job_id

@@ -16,6 +16,7 @@ from dbcalm_cmd.process import Answer
 from dbcalm_cmd.wire import Command
 from dbcalm_mariadb_cmd.clock import moment, text_of
 from dbcalm_mariadb_cmd.command import (
+    Check,
     CleanupBackups,
     DeleteBackup,
     FullBackup,
@@ -89,6 +90,7 @@ class Office:
 
 
 IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGSSXE7QJ"
+NOBODYS = "AGE-SECRET-KEY-1SDA5D4F2C4J0JKEA5DX662LGXUTNX4ZYSE2490L7J4NSL8QVVYAQAKCA5U"
 RECIPIENT = "age1qc4wcr5ec5dtu469mucg2gg4ap4m206y63mj698tu573k5pdm5cqc4g47f"
 """Made for these tests."""
 
@@ -165,6 +167,26 @@ class TestBackups:
             path for path in lab.root.rglob("*") if path.is_file() and IDENTITY.encode() in path.read_bytes()
         ]
         assert kept == []
+
+    def test_a_key_of_the_host_that_opens_nothing_is_told_before_it_is_needed(self, lab: Lab) -> None:
+        if not shutil.which("age"):
+            pytest.skip("age is not installed")
+        keys = lab.root / "keys"
+        changes = {"stored_form": "zstd", "encryption_recipients": (RECIPIENT,)}
+        office = Office(lab, encryption_identity_file=keys, **changes)
+        office.full("sealed")
+        for text, problem in (
+            (None, f"encryption_identity_file {keys}: No such file or directory"),
+            (NOBODYS, f"encryption_identity_file {keys} does not open backup sealed"),
+            (IDENTITY, None),
+        ):
+            if text is not None:
+                keys.write_text(text)
+                keys.chmod(0o640)
+            told = office.ask(Check())["chain"]
+            assert isinstance(told, dict)
+            assert told["ids"] == ["sealed"]
+            assert told["problem"] is None if problem is None else str(told["problem"]).startswith(problem)
 
     def test_two_in_one_second_get_two_names(self, lab: Lab, office: Office) -> None:
         names = [str(office.full()["id"]) for _ in range(4)]
