@@ -313,6 +313,7 @@ def test_a_runner_that_is_killed_leaves_no_mixture_and_no_job(
     if stage == RETURNING:
         rig.spoil_the_copy(accepted)
     rig.reach(accepted, *((MOVING, MOVED) if stage == MOVING else (stage,)))
+    rig.signal_runner(signal.SIGSTOP)  # Else it may go on between the look and the end.
     killed_at = rig.stage(accepted)
     rig.signal_runner(signal.SIGKILL)
     if service_too:
