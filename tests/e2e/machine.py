@@ -197,11 +197,11 @@ def make(folder: Path) -> Machine:
 
 
 def install(machine: Machine, package: Path) -> str:
-    """Install a package, or the newer one, as an administrator does; return what that said."""
+    """Install a package, or the newer one, as an administrator does who keeps his own settings where a new version has
+    others; return what that said."""
     shutil.copy(package, machine.root / "root" / package.name)
-    return machine.run(
-        f"apt-get install --yes --no-install-recommends /root/{package.name} 2>&1", seconds=180
-    )
+    options = "--yes --no-install-recommends --option Dpkg::Options::=--force-confold"
+    return machine.run(f"apt-get install {options} /root/{package.name} 2>&1", seconds=180)
 
 
 def set_up(machine: Machine) -> str:
