@@ -169,7 +169,7 @@ def test_options_alone_take_a_bare_host_to_its_first_backup(host: Host) -> None:
         "GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR ON *.* TO `dbcalm_backup`@`localhost`"
     )
     [backup] = host.facts("backups", "list")["items"]
-    assert backup["type"] == "full"
+    assert (backup["type"], backup["form"]) == ("full", "zstd")
     assert f"{backup['id']} is whole" in done.stdout
     assert {
         row["backup_type"]: (row["frequency"], row["hour"])
