@@ -11,10 +11,10 @@ RUNNER = "[d]bcalm-mariadb-cmd run"
 
 
 def sums(machine: Machine, folders: str) -> str:
-    """Return the checksums of all files in these folders; not of what a running program writes."""
-    return machine.run(
-        f"find {folders} -type f -not -name '*-wal' -not -name '*-shm' -exec sha256sum {{}} + | sort"
-    )
+    """Return the checksums of all files in these folders; not of what a running program writes, nor of a configuration
+    file that a new version has put beside the one in use."""
+    apart = " ".join(f"-not -name '*{ending}'" for ending in ("-wal", "-shm", ".dpkg-dist"))
+    return machine.run(f"find {folders} -type f {apart} -exec sha256sum {{}} + | sort")
 
 
 def backups(machine: Machine) -> list[str]:
@@ -89,11 +89,11 @@ def test_an_upgrade_spares_a_running_backup_and_keeps_everything(machine: Machin
     secrets = sums(machine, "/etc/dbcalm")
     machine.run("dbcalm backup full --id upgraded")
     wait_for(lambda: machine.try_to("pkill -STOP --exact mariadb-backup").returncode == 0, 10)
-    runner = machine.run(f"pgrep --full '{RUNNER}'")
+    runner = machine.run(f"pgrep --oldest --full '{RUNNER}'")
     try:
         install(machine, packages.of_checkout())
         assert machine.run("dpkg-query --show --showformat='${Version}' dbcalm") != before_version
-        assert machine.run(f"pgrep --full '{RUNNER}'") == runner
+        assert machine.run(f"pgrep --oldest --full '{RUNNER}'") == runner
         wait_for(lambda: machine.is_active(*SERVICES, *SOCKETS))
     finally:
         machine.run("pkill -CONT --exact mariadb-backup")
