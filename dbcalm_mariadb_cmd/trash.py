@@ -18,6 +18,7 @@ from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.linux import rename_new
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, sync_folder
 from dbcalm_mariadb_cmd.clock import from_ns, moment, text_of, to_ns
+from dbcalm_mariadb_cmd.command import valid_id
 from dbcalm_mariadb_cmd.history import History, manifests
 from dbcalm_mariadb_cmd.hold import stored_hold
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_manifest
@@ -175,21 +176,32 @@ class Trash:
             sync_folder(self.folder)
 
     def _of_newest_chains(self, count: int) -> frozenset[Path]:
-        """Return the folders, here and among the backups, that belong to the newest so many whole chains."""
+        """Return the folders, here and among the backups, that belong to the newest so many whole chains, or may: what
+        builds on a backup whose manifest cannot be read is of a chain that nobody can tell."""
         found = [(self._backup_dir / made.id, made) for made in manifests(self._backup_dir)]
         found += [(entry.path, made) for entry, made in self.readable()]
+        unread = self._unread({folder for folder, _ in found})
         oldest_first = sorted(found, key=lambda one: one[1].seq)
         root: dict[Path, Path] = {}
         last_of: dict[str, Path] = {}  # A base was the last of its id when what builds on it was made.
+        in_doubt: set[Path] = set()
         for folder, made in oldest_first:
             below = last_of.get(made.from_backup_id or "", folder)
             root[folder] = root.get(below, folder)
             last_of[made.id] = folder
+            if made.from_backup_id in unread or below in in_doubt:
+                in_doubt.add(folder)
         fulls = (
             path for path, made in reversed(oldest_first) if made.type == "full" and is_intact(path, made)
         )
         newest = set(islice(fulls, count))
-        return frozenset(folder for folder in root if root[folder] in newest)
+        return frozenset(in_doubt.union(folder for folder in root if root[folder] in newest))
+
+    def _unread(self, read: set[Path]) -> set[str]:
+        """Return the ids of the backups, here and among the others, that are not among those that could be read."""
+        backups = [folder for folder in _listed(self._backup_dir) if valid_id(folder.name)]
+        ids = {folder.name for folder in backups if folder not in read}
+        return ids | {entry.backup_id for entry in self.entries() if entry.path not in read}
 
 
 def _entries(folder: Path) -> list[Entry]:

@@ -80,6 +80,20 @@ class TestTrash:
         shelf.pass_time(30 * HOUR)
         assert [name.split(".")[0] for name in shelf.trash()] == ["c0", "c1", "d0", "d1"]
 
+    def test_what_builds_on_one_that_cannot_be_read_stays(self, lab: Lab) -> None:
+        shelf = Shelf(lab)
+        shelf.chain("a", 4)
+        shelf.add("z")
+        delete(shelf, "a3")
+        manifest = lab.backups / "a1" / MANIFEST
+        whole = manifest.read_bytes()
+        manifest.write_bytes(b"{")
+        shelf.pass_time(30 * HOUR)
+        assert [name.split(".")[0] for name in shelf.trash()] == ["a3"]
+        manifest.write_bytes(whole)
+        shelf.pass_time(HOUR)
+        assert shelf.trash() == []
+
     def test_of_several_with_one_id_each_can_be_brought_back(self, shelf: Shelf) -> None:
         seqs = []
         for _ in range(3):
