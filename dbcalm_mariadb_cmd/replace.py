@@ -31,6 +31,13 @@ _MOST_LIVES = 5
 _HEALTHY_SECONDS = 3.0
 """How long the server must have answered without a restart in between."""
 
+_OUTLIVES_SECONDS = 15.0
+"""How long a server may outlive its unit."""
+
+_OF_ANOTHER_UNIT = (
+    "a server works in the data directory, though the unit that cmd.toml names as database_unit is stopped: "
+    "name the unit of that server, or stop it"
+)
 _TRIES, _TRY_AGAIN_SECONDS = 3, 1.0
 
 
@@ -167,13 +174,23 @@ class _Work:
         try:
             self._require_health(0)
         except (JobFailed, OSError) as error:
-            return f"the database did not start with it: {error}"
+            if self._pulse() is None:
+                return f"the database did not start with it: {error}; see its own log"
         return "the database runs with it"
 
     def _require_stopped(self) -> None:
         """Have the database stopped, and wait until it is: by its unit's word, and by ours."""
         self._switch.ask("stopped")
-        while not (self._switch.is_met("stopped") and not server.server_process(self._data_dir)):
+        stopped_since: float | None = None
+        while True:
+            if not self._switch.is_met("stopped"):
+                stopped_since = None
+            elif not server.server_process(self._data_dir):
+                return
+            else:
+                stopped_since = stopped_since or time.monotonic()
+                if time.monotonic() - stopped_since > _OUTLIVES_SECONDS:
+                    raise JobFailed(_OF_ANOTHER_UNIT)
             self._switch.pause()
 
     def _turn_back(self) -> None:
@@ -187,12 +204,11 @@ class _Work:
     def _require_health(self, lowest_lsn: int) -> None:
         """Wait until the server answers for a while, as one that works in our data directory and has all of its log."""
         places = self._places
-        client = tool.find(Path(places.client) if places.client else None, places.engine.clients)
         since: float | None = None
         uptime, met = 0, False
         while not met or since is None or time.monotonic() - since < _HEALTHY_SECONDS:
             met = self._switch.is_met("running")
-            pulse = _pulse(client, Path(places.credentials))
+            pulse = self._pulse()
             if pulse is None or pulse.uptime < uptime:
                 since = None
             elif since is None:
@@ -202,6 +218,15 @@ class _Work:
                 raise JobFailed(problem)
             self._switch.pause()
 
+    def _pulse(self) -> server.Pulse | None:
+        """Return how a server is that answers, None if none does."""
+        places = self._places
+        client = tool.find(Path(places.client) if places.client else None, places.engine.clients)
+        try:
+            return server.pulse(client, Path(places.credentials))
+        except Refused:
+            return None  # It accepted the connection and says nothing, as while it recovers.
+
     def _lowest_lsn(self) -> int:
         job = self._job
         return read_manifest(self._places.backup(job.chain[-1])).to_lsn if isinstance(job, RestoreJob) else 0
@@ -210,13 +235,6 @@ class _Work:
         stage = stage_of(self._job)
         write_synced(_stage_file(self._job), json.dumps({"name": name, "lives": stage.lives if stage else 1}))
         self._progress.phase(words)
-
-
-def _pulse(client: Path, credentials: Path) -> server.Pulse | None:
-    try:
-        return server.pulse(client, credentials)
-    except Refused:
-        return None  # It accepted the connection and says nothing, as while it recovers.
 
 
 def _problem(pulse: server.Pulse, data_dir: str, lowest_lsn: int) -> str | None:

@@ -21,10 +21,6 @@ REACHED_SECONDS = 960.0
 SILENT_SECONDS = 120.0
 """How long nobody may report: the API, if it died, is back after seconds."""
 
-_ONLY_ITS_UNIT = {
-    "stopped": "a server still works in the data directory, though the database's unit is stopped",
-    "running": "no server answers, though the database's unit is running",
-}
 _POLL_SECONDS = 0.1
 _REPORT = "database.json"
 
@@ -56,8 +52,8 @@ class Switch:
                 "nobody passes it on that the database is to be stopped or started; see that dbcalm-api runs"
             )
         if waited > REACHED_SECONDS:
-            seen = _ONLY_ITS_UNIT[state] if told == state else f"the database's unit is not {state}"
-            raise JobFailed(f"after {REACHED_SECONDS / 60:g} minutes {seen}")
+            seen = "does not answer, though its unit is running" if told == state else f"is not {state}"
+            raise JobFailed(f"after {REACHED_SECONDS / 60:g} minutes the database {seen}")
         return told == state
 
     def pause(self) -> None:

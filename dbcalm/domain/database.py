@@ -58,9 +58,11 @@ class Database:
             if not begins and goal == "stopped" and unit["state"] in ("running", "pending"):
                 unit = _told(act)  # Somebody has started it again.
         except (ServiceUnreachable, Unavailable) as error:
+            silent = isinstance(error, ServiceUnreachable)
+            why = "the service dbcalm-cmd does not answer; see that it runs" if silent else str(error)
             self._refusals = self._refusals + 1 if want == self._refused else 1
             self._refused = want
-            return ("failed", _cut(str(error))) if self._refusals > _MOST_REFUSALS else ("pending", "")
+            return ("failed", _cut(why)) if self._refusals > _MOST_REFUSALS else ("pending", "")
         self._refusals = 0
         if begins:
             log.info("the database is to be %s, as a job wants", goal)

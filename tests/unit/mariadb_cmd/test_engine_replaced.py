@@ -211,9 +211,8 @@ class TestSwitch:
     @pytest.mark.parametrize(
         ("state", "told", "words"),
         [
-            ("stopped", "pending", "the database's unit is not stopped"),
-            ("stopped", "stopped", "a server still works in the data directory"),
-            ("running", "running", "no server answers, though the database's unit is running"),
+            ("stopped", "pending", "the database is not stopped"),
+            ("running", "running", "the database does not answer, though its unit is running"),
         ],
     )
     def test_does_not_wait_for_ever_for_what_does_not_come(
