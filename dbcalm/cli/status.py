@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -36,10 +37,16 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
 
 
 def api_answers(loaded: Settings) -> bool:
-    """Tell whether anything listens where the API should."""
+    """Tell whether a server speaks TLS where the API should; another program that has its port does not. With which
+    certificate is not asked here: one that has expired, or was exchanged since, is another matter."""
     address = _ANYWHERE.get(loaded.api_host, loaded.api_host), loaded.api_port
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
     try:
-        socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+        with socket.create_connection(address, timeout=_CONNECT_SECONDS) as connection:
+            trusting.wrap_socket(connection).close()
+    except ssl.SSLCertVerificationError:
+        return True
     except OSError:
         return False
     return True

@@ -6,14 +6,17 @@ import os
 import pwd
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import trustme
 from dbcalm_fakes import FakeMysqlService
 from dbcalm_root import RootProcess
 from test_cli import CHECKOUT, ME, Cli, refused
@@ -243,10 +246,41 @@ def test_a_log_is_printed_without_what_moves_the_cursor(dbcalm: Cli, service: Fa
 
 
 def test_all_is_well_is_0(dbcalm: Cli, two: FakeMysqlService, root_service: None) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as api:
-        port = api.getsockname()[1]
-        dbcalm.config.write_text(dbcalm.config.read_text().replace("api_port: 1\n", f"api_port: {port}\n"))
+    with listening(dbcalm, tls=True):
         assert_all_is_well(dbcalm, two)
+
+
+def test_another_program_on_the_port_is_not_the_api(
+    dbcalm: Cli, two: FakeMysqlService, root_service: None
+) -> None:
+    with listening(dbcalm, tls=False):
+        done = dbcalm("status")
+    assert done.returncode == 1
+    assert "dbcalm-api DOES NOT ANSWER" in done.stdout
+
+
+@contextmanager
+def listening(dbcalm: Cli, *, tls: bool) -> Iterator[None]:
+    """Let something answer on the API's port for the block: a server of TLS, or of a protocol of its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):  # It was closed.
+            while True:
+                connection, _ = server.accept()
+                with connection, suppress(OSError):
+                    if tls:
+                        context.wrap_socket(connection, server_side=True).close()
+                    else:
+                        connection.sendall(b"220 another program\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        dbcalm.config.write_text(dbcalm.config.read_text().replace("api_port: 1\n", f"api_port: {port}\n"))
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        yield
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def assert_all_is_well(dbcalm: Cli, two: FakeMysqlService) -> None:
