@@ -132,7 +132,7 @@ def run(argv: list[str], output: Output, on_line: Callable[[str], None], lock: i
         preexec_fn=die_with_parent,
     ) as process:
         assert process.stderr is not None
-        for line in iter(lambda: process.stderr.readline(_LINE_LIMIT), b""):  # type: ignore[union-attr]
+        for line in iter(lambda: process.stderr.readline(_LINE_LIMIT), b""):  # type: ignore[union-attr]  # asserted above; a lambda forgets it
             output.add(line)
             text = line.decode("utf-8", "replace").strip()
             last = text or last

@@ -214,7 +214,7 @@ def test_a_wrong_call_is_refused_before_anything_is_connected(folder: Path) -> N
             lambda: mariadb.full_backup(job, "../x", None),
             lambda: mariadb.full_backup(job, None, 0),
             lambda: mariadb.incremental_backup(job, None, "", True, None),
-            lambda: mariadb.incremental_backup(job, None, "a", 1, None),  # type: ignore[arg-type]
+            lambda: mariadb.incremental_backup(job, None, "a", 1, None),  # type: ignore[arg-type]  # wrong on purpose
             lambda: mariadb.restore_backup(job, "a", "/var/lib/mysql"),
             lambda: mariadb.delete_backup(".."),
             lambda: mariadb.read_events("", -1, 0),
@@ -226,9 +226,9 @@ def test_a_wrong_call_is_refused_before_anything_is_connected(folder: Path) -> N
             lambda: mariadb.list_backups("/"),
             lambda: mariadb.job_log(job, -1),
             lambda: mariadb.job_progress(job + "0"),
-            lambda: cron.update_cron_schedules([{"id": 1}]),  # type: ignore[list-item]
+            lambda: cron.update_cron_schedules([{"id": 1}]),  # type: ignore[list-item]  # wrong on purpose
             lambda: cron.update_cron_schedules([CronSchedule(True, "full", "hourly", minute=1)]),
-            lambda: cron.check_cron_schedules([{"id": 1}]),  # type: ignore[list-item]
+            lambda: cron.check_cron_schedules([{"id": 1}]),  # type: ignore[list-item]  # wrong on purpose
         ]
         for wrong in calls:
             with pytest.raises(InvalidCommand):

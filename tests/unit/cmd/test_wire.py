@@ -172,10 +172,10 @@ def test_arguments_that_do_not_fit_are_named(args: object, message: str) -> None
 def test_only_integers_in_range_are_integers() -> None:
     for value in (0, 13, True, False, 3.0, "3", "3\n", "\u0663", None, [3], {}, 10**5000, -(10**5000), 2**64):
         with pytest.raises(InvalidCommand, match=r"^spoons must be an integer from 1 to 12$"):
-            PolishSilver(value, "no")  # type: ignore[arg-type]
+            PolishSilver(value, "no")  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize("value", ["", "YES", "yes ", "yes\n", None, True, 1, ["yes"], {"yes": 1}])
 def test_only_the_listed_words_are_words(value: object) -> None:
     with pytest.raises(InvalidCommand, match=r"^word must be one of yes, no$"):
-        PolishSilver(3, value)  # type: ignore[arg-type]
+        PolishSilver(3, value)  # type: ignore[arg-type]  # wrong on purpose

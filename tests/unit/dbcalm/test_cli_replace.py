@@ -101,7 +101,7 @@ def test_without_a_terminal_the_host_must_be_named(
 def test_on_a_terminal_another_word_than_the_host_does_nothing(
     dbcalm: Cli, stock: FakeMysqlService, root: RootProcess, command: tuple[str, ...], word: str
 ) -> None:
-    asked: Callable[[str, int], bool] = lambda shown, terminal: (  # noqa: E731
+    asked: Callable[[str, int], bool] = lambda shown, terminal: (  # noqa: E731  # too long for the call
         "to go on: " in shown and bool(os.write(terminal, f"{word}\n".encode()))
     )
     code, shown = on_a_terminal(dbcalm, *command, react=asked)
