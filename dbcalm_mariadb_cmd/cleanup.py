@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from dbcalm_mariadb_cmd import cancelling
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.jobs import CleanupJob
@@ -12,8 +13,8 @@ from dbcalm_mariadb_cmd.trash import Trash
 
 
 def delete(job: CleanupJob, journal: Journal, say: Callable[[str], None]) -> None:
-    """Delete what the order names; raise OSError. What may no longer go, because it was held meanwhile, stays with
-    what it builds on. ``say`` gets one line for each backup.
+    """Delete what the order names; raise Cancelled, between two of them, or OSError. What may no longer go, because it
+    was held meanwhile, stays with what it builds on. ``say`` gets one line for each backup.
 
     Whoever kills this at any moment finds each backup that is left with its whole chain.
     """
@@ -25,6 +26,7 @@ def delete(job: CleanupJob, journal: Journal, say: Callable[[str], None]) -> Non
     )
     kept: set[str] = set()
     for id in stock.oldest_chain_first(job.ids):
+        cancelling.stop_if_asked(job)
         if id in kept:
             continue
         with trash.changing():

@@ -317,6 +317,16 @@ class ListTrash(Command):
 
 
 @dataclass(frozen=True)
+class CancelJob(Command):
+    """Have a running job end before its work is done."""
+
+    job_id: str
+
+    def __post_init__(self) -> None:
+        _require_job_id(self.job_id)
+
+
+@dataclass(frozen=True)
 class JobProgress(Command):
     """How far a job has come."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer, log, utc_now
-from dbcalm_mariadb_cmd import replace, runner
+from dbcalm_mariadb_cmd import cancelling, replace, runner
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
 from dbcalm_mariadb_cmd.errors import Refused
@@ -70,6 +70,17 @@ class JobControl:
                 planned = plan()
                 self._start(planned, lock)
                 return planned.answer
+
+    def cancel(self, job_id: str) -> None:
+        """Have the running job end before its work is done, which takes seconds; nothing happens if that was asked for
+        before. Raise Refused: 404 if it is not known, 409 if it has ended or can only be finished; or OSError."""
+        self.history.catch_up()
+        running = self.history.open
+        if running is None or running["job_id"] != job_id:
+            if self.history.answer(job_id):
+                raise Refused(409, f"job {job_id} has ended")
+            raise Refused(404, f"there is no job {job_id}")
+        cancelling.ask(self._job_dir / "jobs" / job_id)
 
     @contextmanager
     def locked(self) -> Iterator[int]:

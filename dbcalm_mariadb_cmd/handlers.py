@@ -11,6 +11,7 @@ from dbcalm_mariadb_cmd import replaced
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.command import (
     BringBack,
+    CancelJob,
     Check,
     CleanupBackups,
     DatabaseWanted,
@@ -81,6 +82,7 @@ class Desk:
             DatabaseWanted: _refusable(lambda _command: self._reports.database_wanted()),
             ReportDatabase: _refusable(self._reports.take_database),
             ListTrash: _refusable(lambda _command: self._reports.trash()),
+            CancelJob: _refusable(self.cancel_job),
             JobProgress: _refusable(self._reports.progress),
             JobLog: _refusable(self._reports.log),
             Check: _refusable(lambda _command: self._reports.check()),
@@ -112,6 +114,11 @@ class Desk:
     def cleanup_backups(self, command: CleanupBackups) -> Answer:
         """Start to delete what has expired, as far as it may go."""
         return self._control.accept(command.job_id, lambda: self._planner.cleanup(command))
+
+    def cancel_job(self, command: CancelJob) -> Answer:
+        """Have a running job end before its work is done; its end in the journal says whether that came in time."""
+        self._control.cancel(command.job_id)
+        return {"code": 202, "status": "accepted"}
 
     def read_events(self, command: ReadEvents) -> Answer:
         """Return what the journal has from an offset on; wait for it if there is nothing and few others wait."""

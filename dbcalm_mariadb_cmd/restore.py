@@ -70,13 +70,18 @@ def _increments(job: RestoreJob) -> list[Path]:
     return [job.working / f"increment-{number}" for number in range(1, len(job.chain))]
 
 
+def is_moving(job: RestoreJob) -> bool:
+    """Tell whether the data has begun to be moved to where it will live."""
+    return (job.working / _MOVING).exists()
+
+
 def undo(job: RestoreJob) -> bool:
     """Clean up after a job that did not report its end: return True if the data is whole and in place, which it is
     once it had begun to be moved there; else remove the working folder and return False. Raise OSError if neither can
     be done, then with everything left as it is."""
     if _was_restored(job):
         return True
-    if (job.working / _MOVING).exists():
+    if is_moving(job):
         if server_process(Path(job.target_path)):
             raise OSError(
                 f"a server runs on half of a restore in {job.target_path}; stop it, empty it, restore again"

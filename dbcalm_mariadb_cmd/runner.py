@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import backup, cleanup, replace, restore
+from dbcalm_mariadb_cmd import backup, cancelling, cleanup, replace, restore
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.linux import set_io_class
 from dbcalm_mariadb_cmd.adapter.tool import Output
@@ -42,6 +42,7 @@ class End:
 
 def settle(job: Job) -> End:
     """Return the end of a job that was interrupted before it could write one, after cleaning up what it left."""
+    cancelled = cancelling.was_asked(job) and cancelling.is_possible(job)
     try:
         if isinstance(job, BackupJob):
             made = backup.undo(job)
@@ -56,6 +57,8 @@ def settle(job: Job) -> End:
         return End(f"the job was interrupted, and cannot be cleaned up after: {error}", "interrupted", None)
     if done:
         return End(backup=made)
+    if cancelled:
+        return End(cancelling.SENTENCE, cancelling.CANCELLED, None)
     return End("the job was interrupted: its process ended before its work was done", "interrupted", None)
 
 
@@ -94,17 +97,13 @@ def main(folder: Path, lock: int, identity: int | None = None) -> int:
 
 def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: int | None = None) -> End:
     try:
-        if isinstance(job, BackupJob):
-            _yield_to_others(job.effort, output)
-            return End(backup=backup.make(job, output, lock))
-        if isinstance(job, CleanupJob):
+        if isinstance(job, CleanupJob):  # It looks for itself whether it is cancelled, between two deletions.
             cleanup.delete(job, journal, lambda line: output.add(f"{line}\n".encode()))
             return End()
-        if isinstance(job, BringBackJob) or job.replaces:
-            replace.carry_out(job, output, lock, journal, identity)
-        else:
-            restore.bring_back(job, output, lock, identity)
-        return End()
+        with cancelling.cancellable(job):
+            return _work(job, output, lock, journal, identity)
+    except cancelling.Cancelled as cancelled:
+        failed = End(str(cancelled), cancelling.CANCELLED, None)
     except JobFailed as failure:
         failed = End(f"{_full_disk(job)}{failure}", "error", failure.return_code)
     except Damaged as damage:
@@ -114,7 +113,24 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: in
     if isinstance(job, CleanupJob):
         return failed
     settled = settle(job)
-    return settled if settled.error is None else failed
+    return settled if settled.error is None or settled.reason == cancelling.CANCELLED else failed
+
+
+def _work(
+    job: BackupJob | RestoreJob | BringBackJob,
+    output: Output,
+    lock: int,
+    journal: Journal,
+    identity: int | None,
+) -> End:
+    if isinstance(job, BackupJob):
+        _yield_to_others(job.effort, output)
+        return End(backup=backup.make(job, output, lock))
+    if isinstance(job, BringBackJob) or job.replaces:
+        replace.carry_out(job, output, lock, journal, identity)
+    else:
+        restore.bring_back(job, output, lock, identity)
+    return End()
 
 
 def _yield_to_others(effort: Effort, output: Output) -> None:

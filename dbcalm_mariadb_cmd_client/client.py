@@ -6,6 +6,7 @@ from dbcalm_cmd.wire import Command
 from dbcalm_cmd_client import Answer, call
 from dbcalm_mariadb_cmd.command import (
     BringBack,
+    CancelJob,
     Check,
     CleanupBackups,
     DatabaseWanted,
@@ -113,6 +114,11 @@ class MariadbCmdClient:
     def list_trash(self) -> Answer:
         """List deleted backups. 200 with ``backups``: the facts of each with ``deleted_at`` and ``purge_at``."""
         return self._call(ListTrash())
+
+    def cancel_job(self, job_id: str) -> Answer:
+        """Have a running job end soon, its work not done. 202, also if that was asked for before; 404; 409 if it has
+        ended or can only be finished."""
+        return self._call(CancelJob(job_id))
 
     def job_progress(self, job_id: str) -> Answer:
         """Tell how far a job is. 200 with ``phase, bytes_done, bytes_total``; 404."""

@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
-from dbcalm.cli.output import printable, show_one
+from dbcalm.cli.output import printable, say, show_one
+from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
-from dbcalm.cli.waiting import sentence
+from dbcalm.cli.waiting import detachable, sentence, watch
 from dbcalm.domain import views
-from dbcalm.domain.processes import LISTING
+from dbcalm.domain.processes import CANCELLED, LISTING
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -38,6 +39,23 @@ def show_process(job_id: Annotated[str, typer.Argument(help="The job's id.")], a
         process, progress = system.processes.status(job_id)
         told = None if progress is None else sentence(progress)
         show_one({**views.process(process), "progress": progress if as_json else told}, as_json=as_json)
+
+
+@app.command("cancel")
+def cancel(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None:
+    """End a job before its work is done, and wait until it has ended: that takes seconds. What it had made is removed.
+
+    A restore that has begun to put its data in place can only be finished."""
+    system = services()
+    job_id = system.processes.cancel(caller(), job_id).command_id
+    with detachable(job_id):
+        process = watch(system, job_id)
+    if process.reason == CANCELLED:
+        say(f"job {job_id} was cancelled")
+        return
+    how = "its work was done" if process.status == "success" else printable(process.error or "it failed")
+    say(f"dbcalm: job {job_id} ended before it could be cancelled: {how}")
+    raise typer.Exit(1)
 
 
 @app.command("log")

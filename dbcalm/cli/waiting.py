@@ -33,7 +33,10 @@ def detachable(job_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"dbcalm: job {job_id} goes on; follow it with: dbcalm processes show {job_id}")
+        say(
+            f"dbcalm: job {job_id} goes on; follow it with: dbcalm processes show {job_id}; "
+            f"end it with: dbcalm processes cancel {job_id}"
+        )
         raise typer.Exit(_INTERRUPTED) from None
 
 
@@ -42,13 +45,19 @@ def wait(services: Services, job_id: str, what: str) -> None:
 
     Where it failed, say ``what`` did and why, in one line, and end with 1; raise Unavailable if nobody can tell.
     """
-    display = _live if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else _plain
-    with display() as tell:
-        process = _ended(services, job_id, tell)
+    process = watch(services, job_id)
     if process.status != "success":
         why = process.error or process.reason or f"it ended with {process.return_code}"
         say(f"dbcalm: {what} failed: {printable(why)}")
         raise typer.Exit(1)
+
+
+def watch(services: Services, job_id: str) -> Process:
+    """Return the process of a job once it has ended, however that was, showing how far it is meanwhile; raise
+    Unavailable if nobody can tell."""
+    display = _live if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else _plain
+    with display() as tell:
+        return _ended(services, job_id, tell)
 
 
 def _ended(services: Services, job_id: str, tell: Callable[[Progress], None]) -> Process:

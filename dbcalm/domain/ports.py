@@ -70,6 +70,8 @@ class MysqlService(Protocol):
 
     def list_trash(self) -> Answer: ...
 
+    def cancel_job(self, job_id: str) -> Answer: ...
+
     def job_progress(self, job_id: str) -> Answer: ...
 
     def job_log(self, job_id: str, offset: int) -> Answer: ...
@@ -136,6 +138,9 @@ class RestoreStore(Protocol):
 class ProcessStore(Protocol):
     def get(self, key: str) -> Process | None:
         """Return the process of a job."""
+
+    def by_id(self, id: int) -> Process | None:
+        """Return the process of a number."""
 
     def list(self, query: Query) -> Page[Process]: ...
 

@@ -1,16 +1,18 @@
 """Processes: what jobs were run, and how each one stands."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from dbcalm.domain.entities import Process
+from dbcalm.domain.entities import Caller, Process
 from dbcalm.domain.jobs import Jobs, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
 from dbcalm.domain.names import shown
 from dbcalm.domain.ports import MysqlService, ProcessStore
-from dbcalm.errors import DBCalmError, NotFound
+from dbcalm.errors import Conflict, DBCalmError, NotFound
+from dbcalm.logger import audited
 from dbcalm_mariadb_cmd.command import valid_job_id
 
 LISTING = Listing(
@@ -30,6 +32,11 @@ LISTING = Listing(
 
 RUNNING = "running"
 CLEANUP = "cleanup_backups"
+
+CANCELLED = "cancelled"
+"""The reason of a job that was ended before its work was done."""
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class Processes:
@@ -56,6 +63,25 @@ class Processes:
         if process is None:
             raise NotFound(f"there is no job {shown(job_id)}")
         return process, self._jobs.progress(job_id) if process.status == RUNNING else None
+
+    def cancel(self, caller: Caller, key: str) -> Process:
+        """Have a running job, named by its id or its process's number, end before its work is done, and return its
+        process, which is running for seconds still; its end tells whether that came in time.
+
+        Raise NotFound; Conflict if it has ended or is putting its data in place; Unavailable."""
+        with audited(caller.name, f"cancel job {shown(key)}"):
+            process, _ = self.status(self._job_id(key))
+            if process.status != RUNNING:
+                raise Conflict(f"job {process.command_id} has ended: {process.status}")
+            granted(asked(partial(self._service.cancel_job, process.command_id)))
+        return process
+
+    def _job_id(self, key: str) -> str:
+        """Return the id of the job whose process has this number, or what was given."""
+        if valid_job_id(key) or not _NUMBER.fullmatch(key):
+            return key
+        process = self._store.by_id(int(key))
+        return key if process is None else process.command_id
 
     def log(self, job_id: str) -> Iterator[str]:
         """Yield what a job's tool has said so far, piece by piece; raise NotFound if there is no such job or its log is

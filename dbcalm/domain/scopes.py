@@ -16,6 +16,7 @@ SCOPES = {
     "restores:write": "restore backups",
     REPLACE: "stop the database and replace its data, with restores:write; bring back what was replaced",
     "processes:read": "see processes and the status of jobs",
+    "processes:write": "cancel jobs",
     "schedules:read": "see schedules",
     "schedules:write": "add, change and delete schedules",
     "clients:read": "see clients",

@@ -69,6 +69,10 @@ class Processes(Table[Process]):
     def __init__(self, database: Database) -> None:
         super().__init__(database, "processes", Process, key="command_id", sequence=("id",), make=_process)
 
+    def by_id(self, id: int) -> Process | None:
+        """Return the process of a number."""
+        return self.first("WHERE id = ?", id)
+
 
 _ARGS = [field.name for field in fields(Process)].index("args")
 

@@ -262,6 +262,14 @@ class FakeMysqlService:
             200, "ok", {"backups": [{**facts, **times} for facts in self.trash.values()], "more": False}
         )
 
+    def cancel_job(self, job_id: str) -> Answer:
+        self._reach(("cancel_job", (job_id,)))
+        if self.refusal:
+            refusal, self.refusal = self.refusal, None
+            return refusal
+        self.finish(job_id, "failed", reason="cancelled", error="the job was cancelled", return_code=None)
+        return Answer(202, "accepted", {})
+
     def job_progress(self, job_id: str) -> Answer:
         self._reach(("job_progress", (job_id,)))
         if job_id not in self.progress:

@@ -240,6 +240,7 @@ def test_the_documented_statuses_are_those_of_the_contract(description: dict[str
         "POST /replaced/{id}/bring-back": {"202", "404", "409", "503"},
         "GET /restores": {"200", "400", "422", "503"},
         "GET /processes": {"200", "400", "422", "503"},
+        "DELETE /processes/{id}": {"202", "404", "409", "503"},
         "GET /status/{pid}": {"200", "404", "503"},
         "GET /schedules": {"200", "400", "422", "503"},
         "GET /schedules/{id}": {"200", "404", "503"},

@@ -67,6 +67,43 @@ def test_the_status_of_a_backup_to_its_end(api: TestClient, mysql: FakeMysqlServ
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("named", ["job", "number"])
+def test_a_job_is_cancelled(api: TestClient, mysql: FakeMysqlService, named: str) -> None:
+    started = api.post("/backups", json={"type": "full"}).json()
+    [process] = api.get("/processes").json()["items"]
+    key = started["pid"] if named == "job" else process["id"]
+    answer = api.delete(f"/processes/{key}")
+    assert (answer.status_code, answer.json()["status"], answer.json()["pid"]) == (
+        202,
+        "running",
+        started["pid"],
+    )
+    status = api.get(started["link"]).json()
+    assert (status["status"], status["reason"], status["error"]) == (
+        "failed",
+        "cancelled",
+        "the job was cancelled",
+    )
+    again = api.delete(f"/processes/{key}")
+    assert (again.status_code, again.json()["detail"]) == (409, f"job {started['pid']} has ended: failed")
+
+
+@pytest.mark.parametrize("key", ["0", "9" * 18, "9" * 19, "no-such", "f" * 32, "1" * 32])
+def test_what_does_not_run_is_not_cancelled(api: TestClient, key: str) -> None:
+    answer = api.delete(f"/processes/{key}")
+    assert (answer.status_code, answer.json()["detail"]) == (404, f"there is no job {key!r}")
+
+
+def test_one_that_can_only_be_finished_says_so(api: TestClient, mysql: FakeMysqlService) -> None:
+    started = api.post("/backups", json={"type": "full"}).json()
+    mysql.refusal = Answer(409, "job x has begun to put its data in place, and can only be finished", {})
+    answer = api.delete(f"/processes/{started['pid']}")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409,
+        "job x has begun to put its data in place, and can only be finished",
+    )
+
+
 def test_a_failed_job_says_what_happened(api: TestClient, mysql: FakeMysqlService) -> None:
     started = api.post("/backups", json={"type": "full"}).json()
     mysql.finish(started["pid"], "failed", error="the tool was killed", reason="interrupted", return_code=-9)

@@ -356,6 +356,40 @@ def test_a_restore_says_where_the_data_will_be(dbcalm: Cli, service: FakeMysqlSe
     ]
 
 
+def test_a_job_is_cancelled(dbcalm: Cli, service: FakeMysqlService) -> None:
+    job_id = job_of(dbcalm("backup", "full", "--id", "one").stdout)
+    done = dbcalm("processes", "cancel", job_id)
+    assert (done.returncode, done.stderr) == (0, f"job {job_id} was cancelled\n")
+    again = dbcalm("processes", "cancel", job_id)
+    assert (again.returncode, again.stderr) == (1, f"dbcalm: job {job_id} has ended: failed\n")
+    missing = dbcalm("processes", "cancel", "none")
+    assert (missing.returncode, missing.stderr) == (1, "dbcalm: there is no job 'none'\n")
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        ({"status": "success"}, "its work was done"),
+        ({"status": "failed", "reason": "error", "error": "disk full"}, "disk full"),
+    ],
+)
+def test_a_job_that_ended_otherwise_was_not_cancelled(
+    dbcalm: Cli, service: FakeMysqlService, monkeypatch: pytest.MonkeyPatch, end: dict[str, Any], how: str
+) -> None:
+    job_id = job_of(dbcalm("backup", "full", "--id", "one").stdout)
+
+    def too_late(job_id: str) -> Answer:
+        service.finish(job_id, **end)
+        return Answer(202, "accepted", {})
+
+    monkeypatch.setattr(service, "cancel_job", too_late)
+    done = dbcalm("processes", "cancel", job_id)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"dbcalm: job {job_id} ended before it could be cancelled: {how}\n",
+    )
+
+
 def test_processes_are_listed_and_shown(dbcalm: Cli, service: FakeMysqlService) -> None:
     job_id = job_of(dbcalm("backup", "full", "--id", "one").stdout)
     service.progress[job_id] = {"phase": "copying", "bytes_done": 1_200_000_000, "bytes_total": 0}
