@@ -14,13 +14,20 @@ from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, remove_tree, sync_folder, walk
 from dbcalm_mariadb_cmd.builder import Binlog, backup_argv
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER, checkpoints_folder
-from dbcalm_mariadb_cmd.jobs import BackupJob, Progress
+from dbcalm_mariadb_cmd.jobs import BackupJob
 from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, Damaged, Manifest, encode_files, read_manifest
+from dbcalm_mariadb_cmd.progress import Progress
 from dbcalm_mariadb_cmd.streams import packing_argvs, store
 
 _COPYING = re.compile(r"\[(\d+)\] \S+ \S+ Copying .+ to (/.+)")
 _DONE = re.compile(r"\[(\d+)\] \S+ \S+ +\.\.\.done")
 _READERS = 2
+_STARTING_TAKES = 96 << 20
+"""The tool takes as long to start as to read this many bytes, about."""
+
+_SYNCING_A_FOLDER, _SYNCING = 0.25, 0.02
+"""What checksums and the sync take, as a share of the copying, about: the tool syncs nothing."""
+
 _FOLDER_STATE = FileState(0, 0, 0, "")
 
 
@@ -31,10 +38,10 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
     folder.mkdir(
         mode=0o700, parents=True
     )  # Another disk may have been mounted here since the service started.
-    progress = Progress(places.job(job.job_id), job.expected_bytes)
-    progress.phase("copying")
+    progress = _progress(job)
     base = read_manifest(places.backup(job.base)) if job.base else None
-    copied = (_copy if job.storing.form == FOLDER else _stream)(job, base, progress, output, lock)
+    with progress.looking():
+        copied = (_copy if job.storing.form == FOLDER else _stream)(job, base, progress, output, lock)
     files, checkpoints = copied.files, copied.checkpoints
     listed = encode_files(files)
     manifest = Manifest(
@@ -71,6 +78,17 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
     return manifest
 
 
+def _progress(job: BackupJob) -> Progress:
+    """Return the progress of this job, at the beginning of its copying."""
+    expected = job.expected_bytes
+    much_to_sync = job.storing.form == FOLDER and job.base is None
+    syncing = expected * (_SYNCING_A_FOLDER if much_to_sync else _SYNCING)
+    progress = Progress(job.places.job(job.job_id), expected, _STARTING_TAKES + expected + syncing)
+    progress.phase("starting", _STARTING_TAKES)
+    progress.phase("copying", expected, expected)
+    return progress
+
+
 @dataclass(frozen=True)
 class _Copied:
     """What the tool has made: the state of each file and folder, and what it says of itself. ``links`` are the link
@@ -88,8 +106,8 @@ def _copy(
 ) -> _Copied:
     """Let the tool copy into the working folder."""
     folder, engine = _working(job), job.places.engine
-    with _Checksums(folder, progress) as checksums:
-        tool.run(copying(job), output, checksums.follow, lock)
+    with _Checksums(folder) as checksums:
+        tool.run(copying(job), output, checksums.follow, lock, progress.follow)
         checkpoints = tool.require_whole(folder, engine, base.to_lsn if base else None)
         progress.phase("checksumming")
         files = checksums.finish()
@@ -102,7 +120,7 @@ def _stream(
 ) -> _Copied:
     """Let the tool's stream be stored in the working folder."""
     folder, engine = _working(job), job.places.engine
-    stored = store(copying(job), job.storing, job.places, folder, output, progress.add, lock)
+    stored = store(copying(job), job.storing, job.places, folder, output, progress.follow, lock)
     facts = folder / CHECKPOINTS
     checkpoints = tool.require_whole(facts, engine, base.to_lsn if base else None)
     binlog = tool.read_binlog_in_info(facts, engine)
@@ -156,9 +174,8 @@ def _working(job: BackupJob) -> Path:
 class _Checksums:
     """Reads each file as soon as the tool says that it is done with it, while the tool copies the next one."""
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._progress = progress
         self._pool = ThreadPoolExecutor(_READERS)
         self._copied_by: dict[str, Path] = {}
         self._early: dict[str, Future[FileState]] = {}
@@ -178,7 +195,6 @@ class _Checksums:
 
     def _read(self, path: Path) -> None:
         if path.is_relative_to(self._folder) and path.exists():
-            self._progress.add(path.stat().st_size)
             self._early[str(path.relative_to(self._folder))] = self._pool.submit(file_state, path)
 
     def finish(self) -> dict[str, FileState]:

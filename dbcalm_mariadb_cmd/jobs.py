@@ -7,9 +7,8 @@ tool, so "a job runs" means that the lock is held; the kernel frees it however t
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,8 +81,8 @@ class Places:
 
 @dataclass(frozen=True)
 class BackupJob:
-    """Make this backup. ``base`` is None for a full one, and ``base_form`` how it is stored; ``expected_bytes`` is an
-    estimate for progress."""
+    """Make this backup. ``base`` is None for a full one, and ``base_form`` how it is stored; ``expected_bytes`` is
+    about what the tool will read."""
 
     job_id: str
     places: Places
@@ -235,37 +234,6 @@ def changing(job_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-class Progress:
-    """How far a job is, for whoever asks: a small file that is replaced at most four times a second."""
-
-    def __init__(self, folder: Path, bytes_total: int) -> None:
-        self._file = folder / "progress.json"
-        self._total = bytes_total
-        self._done = 0
-        self._phase = ""
-        self._written_at = 0.0
-
-    def phase(self, name: str) -> None:
-        """Begin a phase, such as "copying"."""
-        self._phase = name
-        self._write()
-
-    def add(self, count: int) -> None:
-        """Count bytes as done."""
-        self._done += count
-        if time.monotonic() - self._written_at > 0.25:
-            self._write()
-
-    def _write(self) -> None:
-        self._written_at = time.monotonic()
-        done = min(self._done, self._total) if self._total else self._done
-        state = {"phase": self._phase, "bytes_done": done, "bytes_total": self._total}
-        with suppress(OSError):  # Progress is a courtesy: a full disk shows itself where it matters.
-            fresh = self._file.with_suffix(".new")
-            fresh.write_text(json.dumps(state), encoding="utf-8")
-            fresh.replace(self._file)
 
 
 def forget_old_logs(job_dir: Path) -> None:

@@ -78,12 +78,13 @@ class Log:
 
 
 def pack(
-    members: Sequence[Member], target: Path, log: Log, on_bytes: Callable[[int], None], lock: int
+    members: Sequence[Member], target: Path, log: Log, on_start: Callable[[int], None], lock: int
 ) -> tuple[FileState, int]:
     """Write what the last member says into a new file. Return the file's state, and how many bytes the first member
-    gave to the second; ``on_bytes`` is told of these as they pass. Raise JobFailed or OSError."""
+    gave to the second; ``on_start`` gets the first member's process id. Raise JobFailed or OSError."""
     with _Pipe(members, log, lock, reads_file=False) as pipe:
-        counted = pipe.count(on_bytes)
+        on_start(pipe.first)
+        counted = pipe.count()
         try:
             state = _store(pipe.outlet, target)
         except OSError as error:
@@ -179,8 +180,13 @@ class _Pipe:
             reading = following
         self.outlet = reading
 
-    def count(self, on_bytes: Callable[[int], None]) -> Callable[[], int]:
-        """Join the first two members, telling of the bytes that pass; return what says how many those were."""
+    @property
+    def first(self) -> int:
+        """The process id of the first member."""
+        return self._processes[0].pid
+
+    def count(self) -> Callable[[], int]:
+        """Join the first two members; return what says how many bytes have passed between them."""
         total = 0
         coming, going = self._gap
 
@@ -190,7 +196,6 @@ class _Pipe:
                 # The kernel hands the pages over; not a byte of them is copied.
                 while moved := os.splice(coming, going, _PIECE):
                     total += moved
-                    on_bytes(moved)
             except BrokenPipeError:
                 self._unread = True  # Whoever does not read any more says why.
             except OSError as error:

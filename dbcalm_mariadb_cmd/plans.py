@@ -203,7 +203,7 @@ class Planner:
             note=note,
             server=ready.server.origin,
             tool_version=ready.tool_version,
-            expected_bytes=0 if base else needed,
+            expected_bytes=ready.server.data_bytes,
             base_form=base.form if base else FOLDER,
             storing=how,
             effort=storing.effort(settings),

@@ -20,8 +20,9 @@ from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, write_synced
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused, describe
 from dbcalm_mariadb_cmd.exchange import Exchange, Facts
-from dbcalm_mariadb_cmd.jobs import REMOVING, REPLACED, Job, Progress, ReplacingJob, RestoreJob
+from dbcalm_mariadb_cmd.jobs import REMOVING, REPLACED, Job, ReplacingJob, RestoreJob
 from dbcalm_mariadb_cmd.manifest import read_manifest
+from dbcalm_mariadb_cmd.progress import Progress
 from dbcalm_mariadb_cmd.switch import Switch
 
 STOPPING, MOVING, MOVED, RETURNING, RETURNED, DONE, FAILED = (
@@ -91,11 +92,11 @@ def carry_out(
 ) -> None:
     """Replace the data; raise JobFailed, Damaged or OSError. Before the server is stopped that changes nothing; after
     it, the error says what was done about it. ``identity`` is as ``restore.bring_back`` takes it."""
-    work = _Work(job, journal)
     stage = stage_of(job)
+    if stage is None and isinstance(job, RestoreJob):
+        restore.make_whole(job, output, lock, identity)
+    work = _Work(job, journal)
     if stage is None:
-        if isinstance(job, RestoreJob):
-            restore.make_whole(job, output, lock, identity)
         work.require_movable()
     try:
         if stage is None:

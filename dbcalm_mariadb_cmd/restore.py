@@ -14,8 +14,9 @@ from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, set_modes, s
 from dbcalm_mariadb_cmd.builder import prepare_argvs
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.forms import FOLDER
-from dbcalm_mariadb_cmd.jobs import Progress, RestoreJob
+from dbcalm_mariadb_cmd.jobs import RestoreJob
 from dbcalm_mariadb_cmd.manifest import Manifest, read_files, read_manifest
+from dbcalm_mariadb_cmd.progress import Progress
 from dbcalm_mariadb_cmd.streams import bring
 
 _MOVING = "moving"
@@ -23,6 +24,10 @@ _RESTORED = "restored"
 _PREPARED = ("log-applied", "full-prepared")
 _MOVED = {"ib_logfile0": 0, "ibdata1": 2}
 _KEPT_METADATA = ("info", "binlog_pos_innodb")
+_PREPARING_TAKES, _SYNCING_TAKES = 0.05, 0.03
+"""What these take, as a share of the copying, about; and a prepare, however little there is to do, as long as copying
+this many bytes more."""
+_STARTING_TAKES = 64 << 20
 
 
 def bring_back(job: RestoreJob, output: tool.Output, lock: int, identity: int | None = None) -> None:
@@ -37,17 +42,17 @@ def make_whole(job: RestoreJob, output: tool.Output, lock: int, identity: int | 
     """Make data of the chain, in ``job.data``, that a server can start with; take and raise as ``bring_back`` does."""
     places = job.places
     manifests = [read_manifest(places.backup(link)) for link in job.chain]
-    progress = Progress(places.job(job.job_id), sum(manifest.size for manifest in manifests))
+    progress = _progress(job, manifests)
     job.working.mkdir(mode=0o700, parents=job.target == "folder")
     data = job.data
     for manifest, folder, argv in zip(manifests, [data, *_increments(job)], prepares(job), strict=True):
-        progress.phase(f"copying {manifest.id}")
+        progress.phase(f"copying {manifest.id}", _data_size(manifest), manifest.size)
         source = places.backup(manifest.id)
         if manifest.form == FOLDER:
             _copy(source, manifest, folder, progress)
         else:
             bring(source, manifest, folder, places, output, progress.add, lock, identity)
-        progress.phase(f"preparing {manifest.id}")
+        progress.phase(f"preparing {manifest.id}", _preparing(manifest))
         tool.run(argv, output, lambda _line: None, lock)
         if folder != data:
             remove_tree(folder)
@@ -57,6 +62,20 @@ def make_whole(job: RestoreJob, output: tool.Output, lock: int, identity: int | 
         _drop_metadata(job, data)
     set_modes(data)
     sync_file_system(data)
+
+
+def _progress(job: RestoreJob, manifests: list[Manifest]) -> Progress:
+    work = sum(_data_size(manifest) + _preparing(manifest) for manifest in manifests)
+    stored = sum(manifest.size for manifest in manifests)
+    return Progress(job.places.job(job.job_id), stored, work + _SYNCING_TAKES * _data_size(manifests[0]))
+
+
+def _preparing(manifest: Manifest) -> float:
+    return _STARTING_TAKES + _PREPARING_TAKES * _data_size(manifest)
+
+
+def _data_size(manifest: Manifest) -> int:
+    return manifest.data_size or manifest.size
 
 
 def prepares(job: RestoreJob) -> list[list[str]]:

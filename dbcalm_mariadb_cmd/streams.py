@@ -57,14 +57,15 @@ def store(
     places: Places,
     folder: Path,
     output: tool.Output,
-    on_bytes: Callable[[int], None],
+    on_start: Callable[[int], None],
     lock: int,
 ) -> Stored:
-    """Run the backup tool and store its stream in this folder; raise JobFailed or OSError."""
+    """Run the backup tool, whose process id ``on_start`` gets, and store its stream in this folder; raise JobFailed or
+    OSError."""
     seen = _Seen()
     name = stream_name(storing.form, storing.recipients)
     members = [Member(_TOOL, copying, is_tool=True), *_packing(storing, places)]
-    state, data_size = pack(members, folder / name, Log(output, seen.follow), on_bytes, lock)
+    state, data_size = pack(members, folder / name, Log(output, seen.follow), on_start, lock)
     if seen.corrupted:
         raise tool.corrupted()
     beside = [f"{CHECKPOINTS}/{path}" for path, _ in walk(folder / CHECKPOINTS)]

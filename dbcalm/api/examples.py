@@ -194,7 +194,14 @@ STATUS = {
     "return_code": None,
     "start_time": "2026-01-31T03:00:00.102938Z",
     "end_time": None,
-    "progress": {"phase": "copying", "bytes_done": 536870912, "bytes_total": 1073741824, "percent": 50},
+    "progress": {
+        "phase": "copying",
+        "bytes_done": 536870912,
+        "bytes_total": 1073741824,
+        "percent": 50,
+        "bytes_per_second": 178956970,
+        "seconds_left": 3,
+    },
 }
 
 READY = {

@@ -171,9 +171,18 @@ class Token(Answer):
 
 class Progress(Answer):
     phase: str
-    bytes_done: int
-    bytes_total: int
-    percent: int | None
+    bytes_done: Annotated[
+        int, Field(description="A backup counts the data that it has read, a restore what it has taken in.")
+    ]
+    bytes_total: Annotated[int, Field(description="About; 0 where that is not known.")]
+    percent: Annotated[
+        int | None,
+        Field(
+            description="Of the whole job. It never goes back, and is below 100 until the job has succeeded."
+        ),
+    ]
+    bytes_per_second: Annotated[int | None, Field(description="Over the last ten seconds.")]
+    seconds_left: Annotated[int | None, Field(description="About, as it went in the last ten seconds.")]
 
 
 class JobStatus(Answer):

@@ -84,16 +84,28 @@ def _ended(services: Services, job_id: str, tell: Callable[[Progress], None]) ->
 
 
 def sentence(progress: Progress) -> str:
-    """Return how far a job is, such as ``copying 42% 1.2 GB of 2.9 GB``."""
+    """Return how far a job is, such as ``copying 42% 1.2 GB of 2.9 GB, 340.0 MB/s, 5 s left``."""
     words = [printable(str(progress["phase"])) or "starting"]
     if progress["percent"] is not None:
-        words += [
-            f"{progress['percent']}%",
-            f"{size(progress['bytes_done'])} of {size(progress['bytes_total'])}",
-        ]
-    elif progress["bytes_done"]:
+        words.append(f"{progress['percent']}%")
+    if progress["bytes_done"]:
         words.append(size(progress["bytes_done"]))
-    return " ".join(words)
+        if progress["bytes_total"]:
+            words.append(f"of {size(progress['bytes_total'])}")
+    told = [" ".join(words)]
+    if progress["bytes_per_second"]:
+        told.append(f"{size(progress['bytes_per_second'])}/s")
+    if progress["seconds_left"] is not None:
+        told.append(f"{_duration(progress['seconds_left'])} left")
+    return ", ".join(told)
+
+
+def _duration(seconds: int) -> str:
+    """Return a time that something takes as people say it: 42 s, 3 min, 2 h 5 min."""
+    if seconds < 100:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

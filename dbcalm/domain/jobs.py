@@ -27,6 +27,7 @@ HOLD_SECONDS = 20.0
 _WANTING_SECONDS = 0.5
 """The same while a job waits for something that others have to do."""
 
+_TOLD_OF_PROGRESS = ("phase", "bytes_done", "bytes_total", "percent", "bytes_per_second", "seconds_left")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _REFUSALS: Mapping[int, type[DBCalmError]] = {
     400: InvalidRequest,
@@ -134,14 +135,14 @@ class Jobs:
         return found
 
     def progress(self, job_id: str) -> Mapping[str, Any] | None:
-        """Return ``phase, bytes_done, bytes_total, percent`` of a running job, or None where that cannot be told."""
+        """Return ``phase, bytes_done, bytes_total, percent, bytes_per_second, seconds_left`` of a job, or None
+        where that cannot be told."""
         try:
             data = granted(self._service.job_progress(job_id))
         except (ServiceUnreachable, DBCalmError):
             return None
-        done, total = int(data["bytes_done"]), int(data["bytes_total"])
-        percent = min(100, 100 * done // total) if total else None
-        return {"phase": data["phase"], "bytes_done": done, "bytes_total": total, "percent": percent}
+        # A job that an older version of the service has started does not tell the later ones.
+        return {name: data.get(name) for name in _TOLD_OF_PROGRESS}
 
     def follow(self, stop: threading.Event, serve: Callable[[], bool] = bool) -> None:
         """Keep the catalogue up with the journal until told to stop, whatever happens to the service meanwhile.

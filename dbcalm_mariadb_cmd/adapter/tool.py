@@ -115,8 +115,15 @@ def _version(tool: str, _mtime_ns: int, _inode: int) -> str:
     return found[1].decode()
 
 
-def run(argv: list[str], output: Output, on_line: Callable[[str], None], lock: int) -> None:
-    """Run the tool to its end and judge how it ended; raise JobFailed. ``on_line`` gets each line of its log.
+def run(
+    argv: list[str],
+    output: Output,
+    on_line: Callable[[str], None],
+    lock: int,
+    on_start: Callable[[int], None] = lambda _pid: None,
+) -> None:
+    """Run the tool to its end and judge how it ended; raise JobFailed. ``on_line`` gets each line of its log, and
+    ``on_start`` its process id.
 
     The tool holds the job's lock beside us: whoever sees the lock free knows that nothing writes any more.
     """
@@ -131,6 +138,7 @@ def run(argv: list[str], output: Output, on_line: Callable[[str], None], lock: i
         pass_fds=(lock,),
         preexec_fn=die_with_parent,
     ) as process:
+        on_start(process.pid)
         assert process.stderr is not None
         for line in iter(lambda: process.stderr.readline(_LINE_LIMIT), b""):  # type: ignore[union-attr]  # asserted above; a lambda forgets it
             output.add(line)

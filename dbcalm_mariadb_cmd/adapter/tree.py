@@ -84,7 +84,8 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
     """Copy the named files (path below the folder: expected SHA-256; a path that ends in "/" is a folder) into a new
     folder, and raise ValueError naming the first file that is not what was expected.
 
-    Where the file system can share the bytes of two files, nothing is written.
+    Where the file system can share the bytes of two files, nothing is written. ``on_bytes`` is told of them piece by
+    piece, by several threads at once.
     """
     target.mkdir(_FOLDER_MODE)
     for name in names:
@@ -92,16 +93,18 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
             (target / name).mkdir(_FOLDER_MODE)
     files = [name for name in names if not name.endswith("/")]
     with ThreadPoolExecutor(_WORKERS) as pool:
-        jobs = [pool.submit(_copy_file, source / name, target / name, names[name]) for name in files]
+        jobs = [
+            pool.submit(_copy_file, source / name, target / name, names[name], on_bytes) for name in files
+        ]
         try:
             for job in jobs:
-                on_bytes(job.result())
+                job.result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _copy_file(source: Path, target: Path, sha256: str) -> int:
+def _copy_file(source: Path, target: Path, sha256: str, on_bytes: Callable[[int], None]) -> None:
     with (
         open(source, "rb", buffering=0, opener=no_link) as original,
         open(target, "x+b", buffering=0) as copy,
@@ -109,20 +112,21 @@ def _copy_file(source: Path, target: Path, sha256: str) -> int:
         if share_bytes(original.fileno(), copy.fileno()):
             # The same bytes on the disk; those of the original may be in memory already.
             found = hashlib.file_digest(original, "sha256").hexdigest()
+            on_bytes(os.fstat(copy.fileno()).st_size)
         else:
-            found = _copy_bytes(original, copy)
+            found = _copy_bytes(original, copy, on_bytes)
         if found != sha256:
             raise ValueError(f"the checksum of {source} differs")
-        return os.fstat(copy.fileno()).st_size
 
 
-def _copy_bytes(original: FileIO, copy: FileIO) -> str:
+def _copy_bytes(original: FileIO, copy: FileIO, on_bytes: Callable[[int], None]) -> str:
     """Copy a file; return the SHA-256 of what was read, and so of what was written."""
     digest, buffer = hashlib.sha256(), bytearray(_CHUNK)
     while count := original.readinto(buffer):
         piece = memoryview(buffer)[:count]
         digest.update(piece)
         write_all(copy.fileno(), piece)
+        on_bytes(count)
     begin_writeback(copy.fileno())
     return digest.hexdigest()
 

@@ -60,6 +60,7 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
     mariadb.ReadEvents: {"journal": "", "offset": 0, "wait": 0.5},
     mariadb.ListBackups: {"after": "", "examine": True},
     mariadb.ListTrash: {},
+    mariadb.CancelJob: {"job_id": JOB},
     mariadb.JobProgress: {"job_id": JOB},
     mariadb.JobLog: {"job_id": JOB, "offset": 0},
     mariadb.Check: {},

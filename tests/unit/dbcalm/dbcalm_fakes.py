@@ -274,7 +274,8 @@ class FakeMysqlService:
         self._reach(("job_progress", (job_id,)))
         if job_id not in self.progress:
             return Answer(404, "no progress", {})
-        return Answer(200, "ok", dict(self.progress[job_id]))
+        unknown = dict.fromkeys(("percent", "bytes_per_second", "seconds_left"))
+        return Answer(200, "ok", {**unknown, **self.progress[job_id]})
 
     def job_log(self, job_id: str, offset: int) -> Answer:
         self._reach(("job_log", (job_id, offset)))

@@ -44,7 +44,7 @@ def test_a_full_backup_is_accepted_and_can_be_asked_for_at_once(api: TestClient)
 
 def test_the_status_of_a_backup_to_its_end(api: TestClient, mysql: FakeMysqlService) -> None:
     started = api.post("/backups", json={"type": "full"}).json()
-    mysql.progress[started["pid"]] = {"phase": "copying", "bytes_done": 5, "bytes_total": 10}
+    mysql.progress[started["pid"]] = {"phase": "copying", "bytes_done": 5, "bytes_total": 10, "percent": 50}
     assert api.get(started["link"]).json()["progress"]["percent"] == 50
     mysql.finish(started["pid"])
     status = api.get(started["link"]).json()

@@ -27,6 +27,11 @@ pytestmark = pytest.mark.slow
 RUNNING = "0" * 32
 BUSY = Answer(409, f"job {RUNNING} is running (backup); wait for its end", {"job_id": RUNNING})
 
+COPYING = {
+    "phase": "copying", "bytes_done": 420, "bytes_total": 1000,
+    "percent": 42, "bytes_per_second": 100, "seconds_left": 6,
+}  # fmt: skip
+
 
 @pytest.fixture
 def dbcalm(tmp_path: Path) -> Cli:
@@ -142,8 +147,8 @@ def test_a_full_that_stands_in_says_why(dbcalm: Cli, service: FakeMysqlService) 
 
 def test_waiting_ends_with_the_backup(dbcalm: Cli, service: FakeMysqlService) -> None:
     waits = Waiting(dbcalm, "backup", "full", "--id", "one")
-    service.progress[waits.job_id] = {"phase": "copying", "bytes_done": 420, "bytes_total": 1000}
-    assert waits.stdout.readline() == "copying 42% 420 B of 1.0 kB\n"
+    service.progress[waits.job_id] = COPYING
+    assert waits.stdout.readline() == "copying 42% 420 B of 1.0 kB, 100 B/s, 6 s left\n"
     service.finish(waits.job_id)
     done = waits.ended()
     assert (done.returncode, done.stdout, done.stderr) == (0, "backup one is whole, 1.0 kB\n", "")
@@ -194,7 +199,12 @@ def test_a_terminal_has_a_live_line(dbcalm: Cli, service: FakeMysqlService) -> N
             service.finish(job_of(shown))
             return True
         if "\n" in shown:
-            service.progress[job_of(shown)] = {"phase": "copying", "bytes_done": 42, "bytes_total": 100}
+            service.progress[job_of(shown)] = {
+                "phase": "copying",
+                "bytes_done": 42,
+                "bytes_total": 100,
+                "percent": 42,
+            }
         return False
 
     # What is shown once is shown again: the terminal is read until the progress stands there.
@@ -433,7 +443,14 @@ def test_what_is_printed_moves_no_cursor() -> None:
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     with waiting._plain() as tell:
         for phase in ("copying", "copying", "checksumming"):
-            tell({"phase": phase, "bytes_done": 0, "bytes_total": 0, "percent": None})
+            tell(
+                {
+                    **COPYING,
+                    **dict.fromkeys(("percent", "bytes_per_second", "seconds_left")),
+                    "phase": phase,
+                    "bytes_done": 0,
+                }
+            )
     assert capsys.readouterr().out == "copying\n"
 
 

@@ -145,21 +145,33 @@ def test_a_backup_that_goes_while_the_disk_is_looked_at_is_not_added(
     assert catalogue.backups.get("here") is not None
 
 
-def test_progress_is_in_percent_where_it_is_known(services: Services, mysql: FakeMysqlService) -> None:
+def test_progress_is_as_the_service_tells_it(services: Services, mysql: FakeMysqlService) -> None:
     assert services.jobs.progress("x") is None
-    mysql.progress["x"] = {"phase": "copying", "bytes_done": 50, "bytes_total": 200}
-    assert services.jobs.progress("x") == {
+    told = {
         "phase": "copying",
         "bytes_done": 50,
         "bytes_total": 200,
-        "percent": 25,
+        "percent": 24,
+        "bytes_per_second": 10,
+        "seconds_left": 15,
     }
-    mysql.progress["x"] = {"phase": "copying", "bytes_done": 300, "bytes_total": 200}
-    assert (services.jobs.progress("x") or {})["percent"] == 100
-    mysql.progress["x"] = {"phase": "copying", "bytes_done": 0, "bytes_total": 0}
-    assert (services.jobs.progress("x") or {})["percent"] is None
+    mysql.progress["x"] = told
+    assert services.jobs.progress("x") == told
     mysql.down = True
     assert services.jobs.progress("x") is None
+
+
+def test_the_progress_of_a_job_that_an_older_service_began(
+    services: Services, mysql: FakeMysqlService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = {"phase": "copying", "bytes_done": 50, "bytes_total": 200}
+    monkeypatch.setattr(mysql, "job_progress", lambda _job_id: Answer(200, "ok", dict(older)))
+    assert services.jobs.progress("x") == {
+        **older,
+        "percent": None,
+        "bytes_per_second": None,
+        "seconds_left": None,
+    }
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
