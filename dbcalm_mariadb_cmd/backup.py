@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +90,12 @@ def _progress(job: BackupJob) -> Progress:
     return progress
 
 
+def _counting(job: BackupJob, progress: Progress) -> Callable[[int], None]:
+    """Return what tells the progress of the tool's process. For an incremental the tool reads all data and writes
+    little. For a full one it writes what it reads, and looks at the redo log again and again besides."""
+    return lambda pid: progress.follow(pid, "rchar" if job.base else "wchar")
+
+
 @dataclass(frozen=True)
 class _Copied:
     """What the tool has made: the state of each file and folder, and what it says of itself. ``links`` are the link
@@ -107,7 +114,7 @@ def _copy(
     """Let the tool copy into the working folder."""
     folder, engine = _working(job), job.places.engine
     with _Checksums(folder) as checksums:
-        tool.run(copying(job), output, checksums.follow, lock, progress.follow)
+        tool.run(copying(job), output, checksums.follow, lock, _counting(job, progress))
         checkpoints = tool.require_whole(folder, engine, base.to_lsn if base else None)
         progress.phase("checksumming")
         files = checksums.finish()
@@ -120,7 +127,7 @@ def _stream(
 ) -> _Copied:
     """Let the tool's stream be stored in the working folder."""
     folder, engine = _working(job), job.places.engine
-    stored = store(copying(job), job.storing, job.places, folder, output, progress.follow, lock)
+    stored = store(copying(job), job.storing, job.places, folder, output, _counting(job, progress), lock)
     facts = folder / CHECKPOINTS
     checkpoints = tool.require_whole(facts, engine, base.to_lsn if base else None)
     binlog = tool.read_binlog_in_info(facts, engine)

@@ -207,7 +207,8 @@ def facts_sql(engine: Engine, base: Binlog | None) -> str:
         [
             f"SELECT '#account', CURRENT_USER(), {gtid_at};",
             f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names});",
-            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_current', 'Innodb_redo_log_current_lsn');",
+            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_current', 'Innodb_redo_log_current_lsn',"
+            " 'Innodb_lsn_last_checkpoint', 'Innodb_redo_log_checkpoint_lsn');",
             "SELECT '#binlogs';",
             "SHOW BINARY LOGS;",
             "SELECT '#probes';",

@@ -17,7 +17,8 @@ from dbcalm_mariadb_cmd.builder import ENGINES, NO_EFFORT, Effort, Engine
 from dbcalm_mariadb_cmd.forms import AS_FOLDER, FOLDER, Storing
 from dbcalm_mariadb_cmd.manifest import Origin
 
-_KEPT_LOGS = 1000
+_KEPT_LOGS, _WHOLE_LOGS = 1000, 50
+_SHORT_HALF = 1 << 18
 
 OURS_IN_DATA_DIR = "#sql-dbcalm-"
 """Begins the names of our folders in the data directory. Any other folder would be a schema to the server: shown, and
@@ -237,9 +238,29 @@ def changing(job_dir: Path) -> Iterator[None]:
 
 
 def forget_old_logs(job_dir: Path) -> None:
-    """Remove the folders of all but the newest thousand jobs. The journal keeps how they ended."""
+    """Remove the folders of all but the newest thousand jobs, and what lies in the middle of a long log of all but the
+    newest fifty. The journal keeps how they ended."""
     folders = sorted((job_dir / "jobs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
     for folder in folders[:-_KEPT_LOGS]:
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
+    for folder in folders[-_KEPT_LOGS:-_WHOLE_LOGS]:
+        _shorten(folder / "output.log")
+
+
+def _shorten(log: Path) -> None:
+    try:
+        size = log.stat().st_size
+    except FileNotFoundError:
+        return
+    cut = b"\n[...]\n"
+    if size <= 2 * _SHORT_HALF + len(cut):
+        return
+    with log.open("rb") as file:
+        first = file.read(_SHORT_HALF)
+        file.seek(size - _SHORT_HALF)
+        last = file.read()
+    fresh = log.with_suffix(".new")
+    fresh.write_bytes(first + cut + last)
+    fresh.replace(log)

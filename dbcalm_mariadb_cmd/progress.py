@@ -1,8 +1,9 @@
 """How far a job is, for whoever asks: a small file in its folder, replaced at most a few times a second.
 
-What a job does is counted in bytes of data, as that is what time goes with: those that the backup tool has read, or
-that were copied. Where a phase has no bytes to count, it still has its share of the whole. The percentage never goes
-back, not even in the next process of a job, and is 100 only once the job has succeeded.
+What a job does is counted in bytes, as that is what time goes with: those that the backup tool has copied, or has read
+where it looks for changes, or that were brought back. Where a phase has no bytes to count, it still has its share of
+the whole. The percentage never goes back, not even in the next process of a job, and is below 100 until the job has
+ended.
 """
 
 import json
@@ -36,8 +37,9 @@ class Progress:
         self._phase_began_at = 0
         self._behind = 0.0
         self._percent = _percent_in(self._file)
-        self._reads: Path | None = None
-        self._read_before = 0
+        self._followed: Path | None = None
+        self._counted = ""
+        self._counted_before = 0
         self._samples: deque[tuple[float, int, float]] = deque()
         self._began_at = time.monotonic()
         self._written_at = 0.0
@@ -50,7 +52,7 @@ class Progress:
             self._behind += self._phase_work
             self._phase, self._phase_work, self._phase_bytes = name, work, expected
             self._phase_began_at = self._done
-            self._reads = None
+            self._followed = None
             self._write()
 
     def add(self, count: int) -> None:
@@ -60,11 +62,11 @@ class Progress:
             if time.monotonic() - self._written_at > self._pause():
                 self._write()
 
-    def follow(self, pid: int) -> None:
-        """Count what a process of ours reads as done, from its start on, while ``looking``. The kernel counts that for
-        all of its threads (proc(5): rchar)."""
+    def follow(self, pid: int, counted: str) -> None:
+        """Count what a process of ours does as done, from its start on, while ``looking``: what it reads ("rchar") or
+        what it writes ("wchar"), which the kernel counts for all of its threads (proc(5))."""
         with self._one:
-            self._reads, self._read_before = Path(f"/proc/{pid}/io"), self._done
+            self._followed, self._counted, self._counted_before = Path(f"/proc/{pid}/io"), counted, self._done
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -84,23 +86,16 @@ class Progress:
             over.set()
             thread.join()
 
-    def succeed(self) -> None:
-        """Tell that all is done."""
-        with self._one:
-            self._reads = None
-            self._phase, self._done, self._percent = "done", max(self._done, self._total), 100
-            self._write()
-
     def _pause(self) -> float:
         return min(_LONGEST, _SHORTEST + (time.monotonic() - self._began_at) / 50)
 
-    def _count_reads(self) -> None:
-        if self._reads is None:
+    def _count(self) -> None:
+        if self._followed is None:
             return
         with suppress(OSError, ValueError, IndexError):  # It has ended, or is not ours to look into.
-            read = int(self._reads.read_text().split("rchar: ")[1].split("\n")[0])
-            most = self._phase_began_at + self._phase_bytes if self._phase_bytes else self._read_before + read
-            self._done = max(self._done, min(self._read_before + read, most))
+            counted = int(self._followed.read_text().split(f"{self._counted}: ")[1].split("\n")[0])
+            most = self._phase_began_at + self._phase_bytes
+            self._done = max(self._done, min(self._counted_before + counted, most))
 
     def _worked(self) -> float:
         """Return how much of the whole is done, in its unit."""
@@ -111,10 +106,10 @@ class Progress:
 
     def _write(self) -> None:
         """Write what is known at this moment; the caller holds the lock."""
-        self._count_reads()
+        self._count()
         now = self._written_at = time.monotonic()
         worked = self._worked()
-        if self._work and self._percent != 100:
+        if self._work:
             percent = min(_MOST_BEFORE_THE_END, int(100 * worked / self._work))
             self._percent = max(self._percent or 0, percent)
         state = {

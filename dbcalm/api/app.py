@@ -67,6 +67,7 @@ def _add(app: FastAPI, endpoint: Endpoint) -> None:
         methods=[endpoint.method],
         status_code=endpoint.operation.status,
         response_model=endpoint.operation.answer,
+        response_class=endpoint.operation.response,
         responses=answers(endpoint),
         tags=[endpoint.tag],
         summary=summary.strip().rstrip("."),

@@ -9,18 +9,20 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from dbcalm.api.events import Streams
+from dbcalm.api.pool import Pool
 from dbcalm.api.tokens import Tokens
 from dbcalm.domain.entities import Caller, Grant
 from dbcalm.domain.scopes import allows
 from dbcalm.domain.services import Services
-from dbcalm.errors import DBCalmError, NotAllowed, NotAuthenticated, Unavailable
+from dbcalm.errors import DBCalmError, NotAllowed, NotAuthenticated
 
 PUBLIC = "public"
 """The scope of a route that needs no token."""
@@ -37,23 +39,7 @@ class Operation:
     request_examples: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     request_schema: Mapping[str, object] | None = None
     parameter_examples: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-
-
-class Pool:
-    """Threads that handlers run in, so many at once; a few more may wait, the rest are turned away."""
-
-    def __init__(self, threads: int, waiting: int) -> None:
-        self._threads = threads
-        self._waiting = waiting
-        self._limiter: CapacityLimiter | None = None
-
-    async def run(self, work: Callable[[], Response]) -> Response:
-        """Run the work in a thread; raise Unavailable if too much of it waits already."""
-        if self._limiter is None:  # It belongs to the event loop, which does not exist before.
-            self._limiter = CapacityLimiter(self._threads)
-        if self._limiter.available_tokens <= 0 and self._limiter.statistics().tasks_waiting >= self._waiting:
-            raise Unavailable("too many requests at once; try again in a few seconds")
-        return await to_thread.run_sync(work, limiter=self._limiter)
+    response: type[Response] = JSONResponse
 
 
 @dataclass
@@ -64,6 +50,7 @@ class Application:
     tokens: Tokens
     ordinary: Pool = field(default_factory=lambda: Pool(threads=16, waiting=200))
     passwords: Pool = field(default_factory=lambda: Pool(threads=2, waiting=20))
+    streams: Streams = field(default_factory=Streams)
 
 
 class Incoming:

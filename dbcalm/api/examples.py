@@ -1,5 +1,7 @@
 """Examples of requests and answers, as the documentation shows them."""
 
+from dbcalm.api.events import Event
+
 _JOB = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
 SIGN_IN = {"username": "alice", "password": "a long and private sentence"}
@@ -203,6 +205,15 @@ STATUS = {
         "seconds_left": 3,
     },
 }
+
+EVENTS = "".join(
+    event.encode()
+    for event in (
+        Event("log", {"text": "[00] 2026-01-31 03:00:00 Connecting to MariaDB server host: localhost\n"}, 73),
+        Event("progress", STATUS["progress"]),
+        Event("end", {**STATUS, "status": "success", "return_code": 0, "progress": None}),
+    )
+)
 
 READY = {
     "ok": False,

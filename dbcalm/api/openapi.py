@@ -60,7 +60,8 @@ def answers(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
     operation = endpoint.operation
     found: dict[int | str, dict[str, Any]] = {operation.status: {"description": "Done"}}
     if operation.example is not None:
-        found[operation.status]["content"] = {"application/json": {"example": operation.example}}
+        kind = operation.response.media_type or "application/json"
+        found[operation.status]["content"] = {kind: {"example": operation.example}}
     refusals = [*operation.refusals]
     if endpoint.scope != PUBLIC:
         refusals += [errors.NotAuthenticated, errors.NotAllowed, errors.Unavailable]
@@ -154,9 +155,18 @@ def describe(app: FastAPI, resources: Sequence[Routes]) -> dict[str, Any]:
         for operation in path.values():
             if "HTTPValidationError" in str(operation["responses"].get("422", "")):
                 del operation["responses"]["422"]
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    _say_it_is_json(response["content"])
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     return described
+
+
+def _say_it_is_json(content: dict[str, Any]) -> None:
+    """Put a failure's schema, which the framework has put to the kind of the good answer, where it belongs."""
+    for kind in [kind for kind in content if kind != "application/json"]:
+        content["application/json"] |= content.pop(kind)
 
 
 def add_pages(app: FastAPI, resources: Sequence[Routes]) -> None:

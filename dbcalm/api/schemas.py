@@ -172,7 +172,11 @@ class Token(Answer):
 class Progress(Answer):
     phase: str
     bytes_done: Annotated[
-        int, Field(description="A backup counts the data that it has read, a restore what it has taken in.")
+        int,
+        Field(
+            description="A full backup counts what it has copied, an incremental what it has looked through, "
+            "a restore what it has taken in."
+        ),
     ]
     bytes_total: Annotated[int, Field(description="About; 0 where that is not known.")]
     percent: Annotated[

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,7 +80,11 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Stops well on SIGTERM and SIGINT, and tells systemd when it is ready."""
+    """Stops well on SIGTERM and SIGINT, with ``stopping`` set, and tells systemd when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -99,6 +104,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         notify_systemd("STOPPING=1")
+        self._stopping.set()
         await super().shutdown(sockets)
 
 
@@ -130,4 +136,4 @@ def serve(app: FastAPI, listener: socket.socket, context: ssl.SSLContext) -> Non
         h11_max_incomplete_event_size=_LARGEST_HEAD,
         ssl_context_factory=lambda _config, _default: context,
     )
-    _Server(config).run(sockets=[listener])
+    _Server(config, app.state.application.streams.stopping).run(sockets=[listener])

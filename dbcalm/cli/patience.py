@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from dbcalm.domain.entities import RUNNING
 from dbcalm.domain.jobs import Started
-from dbcalm.domain.processes import RUNNING
 from dbcalm.domain.services import Services
 from dbcalm.errors import Busy, DBCalmError
 

@@ -1,5 +1,8 @@
 """``dbcalm processes``: what jobs were run, and how they stand."""
 
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -10,9 +13,12 @@ from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 from dbcalm.cli.waiting import detachable, sentence, watch
 from dbcalm.domain import views
+from dbcalm.domain.following import Following
 from dbcalm.domain.processes import CANCELLED, LISTING
 
 app = typer.Typer(no_args_is_help=True)
+
+_LOOK_SECONDS = 0.5
 
 _COLUMNS = ("command_id", "type", "resource_id", "status", "start_time", "end_time")
 
@@ -59,7 +65,23 @@ def cancel(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None
 
 
 @app.command("log")
-def show_log(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None:
+def show_log(
+    job_id: Annotated[str, typer.Argument(help="The job's id.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on as it says more, until the job ends.")
+    ] = False,
+) -> None:
     """Print what a job's tool has said so far. The logs of the last thousand jobs are kept."""
-    for piece in services().processes.log(job_id):
-        print("\n".join(map(printable, piece.split("\n"))), end="", flush=True)
+    system = services()
+    pieces = _followed(system.processes.follow(job_id)) if follow else system.processes.log(job_id)
+    with detachable(job_id) if follow else nullcontext():
+        for piece in pieces:
+            print("\n".join(map(printable, piece.split("\n"))), end="", flush=True)
+
+
+def _followed(following: Following) -> Iterator[str]:
+    while not following.ended:
+        news, more = following.look()
+        yield from (one.told for one in news if one.kind == "log")
+        if not more and not following.ended:
+            time.sleep(_LOOK_SECONDS)

@@ -11,8 +11,7 @@ from typing import Any
 import typer
 
 from dbcalm.cli.output import printable, say, size
-from dbcalm.domain.entities import Process
-from dbcalm.domain.processes import RUNNING
+from dbcalm.domain.entities import RUNNING, Process
 from dbcalm.domain.services import Services
 from dbcalm.errors import Unavailable
 

@@ -50,6 +50,10 @@ class Restore:
     status: str
 
 
+RUNNING, SUCCESS = "running", "success"
+"""The status of a process; the third is "failed"."""
+
+
 @dataclass(frozen=True)
 class Process:
     """A job of the mysql service. ``command_id`` is the job's id; ``reason`` says more about a failure."""

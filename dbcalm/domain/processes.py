@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from dbcalm.domain.entities import Caller, Process
+from dbcalm.domain.entities import RUNNING, Caller, Process
+from dbcalm.domain.following import Following
 from dbcalm.domain.jobs import Jobs, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
 from dbcalm.domain.names import shown
@@ -30,7 +31,6 @@ LISTING = Listing(
     order=("id", "start_time", "end_time", "status"),
 )
 
-RUNNING = "running"
 CLEANUP = "cleanup_backups"
 
 CANCELLED = "cancelled"
@@ -86,10 +86,20 @@ class Processes:
     def log(self, job_id: str) -> Iterator[str]:
         """Yield what a job's tool has said so far, piece by piece; raise NotFound if there is no such job or its log is
         not kept any more, or Unavailable."""
-        if not valid_job_id(job_id):
-            raise NotFound(f"there is no job {shown(job_id)}")
         offset, more = 0, True
         while more:
-            data = granted(asked(partial(self._service.job_log, job_id, offset)))
-            offset, more = int(data["offset"]), bool(data["more"])
-            yield str(data["text"])
+            text, offset, more = self._log_from(job_id, offset)
+            yield text
+
+    def follow(self, key: str, offset: int = 0) -> Following:
+        """Return what follows a job, named by its id or its process's number, from a byte of its log on; raise
+        NotFound."""
+        job_id = self._job_id(key)
+        self.status(job_id)
+        return Following(partial(self.status, job_id), partial(self._log_from, job_id), offset)
+
+    def _log_from(self, job_id: str, offset: int) -> tuple[str, int, bool]:
+        if not valid_job_id(job_id):
+            raise NotFound(f"there is no job {shown(job_id)}")
+        data = granted(asked(partial(self._service.job_log, job_id, offset)))
+        return str(data["text"]), int(data["offset"]), bool(data["more"])

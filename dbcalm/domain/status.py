@@ -10,11 +10,11 @@ from typing import Any
 
 from dbcalm.domain import times
 from dbcalm.domain.backups import at_present
-from dbcalm.domain.entities import Backup, Process
+from dbcalm.domain.entities import RUNNING, Backup, Process
 from dbcalm.domain.jobs import Jobs, asked, granted
 from dbcalm.domain.listing import Condition, Order, Query
 from dbcalm.domain.ports import BackupStore, Clock, MysqlService, ProcessStore
-from dbcalm.domain.processes import CLEANUP, RUNNING
+from dbcalm.domain.processes import CLEANUP
 from dbcalm.domain.schedules import Overdue, Schedules, describe
 from dbcalm.errors import DBCalmError
 

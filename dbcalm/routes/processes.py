@@ -1,10 +1,16 @@
 """What jobs were run, and how they stand."""
 
+from typing import Annotated
+
+from fastapi import Header
 from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.api.endpoint import Incoming, Operation, Routes, answer, bearer
+from dbcalm.api.events import Event, EventStream, Look
 from dbcalm.domain import views
+from dbcalm.domain.entities import Process
+from dbcalm.domain.following import News
 from dbcalm.domain.listing import parse
 from dbcalm.domain.processes import LISTING
 from dbcalm.errors import Conflict, InvalidQuery, InvalidRequest, NotFound, ServiceFailed, Unavailable
@@ -13,6 +19,7 @@ from dbcalm.routes.parameters import Conditions, Orders, PageNumber, PerPage
 routes = Routes("processes", "What jobs were run, and how they stand.")
 
 READ, WRITE = "processes:read", "processes:write"
+MOST_BYTES = 2**62
 
 LIST = Operation(
     schemas.Processes,
@@ -21,6 +28,12 @@ LIST = Operation(
     parameter_examples=examples.PROCESS_LISTS,
 )
 STATUS = Operation(schemas.ProcessStatus, examples.STATUS, refusals=(NotFound,))
+EVENTS = Operation(
+    None,
+    examples.EVENTS,
+    refusals=(NotFound, InvalidRequest, Unavailable),
+    response=EventStream,
+)
 CANCEL = Operation(
     schemas.ProcessStatus,
     examples.STATUS,
@@ -49,6 +62,49 @@ def get_status(call: Incoming, pid: str) -> Response:
     After a failure `error` says what happened, and `reason` is `interrupted` where the job was killed, `cancelled`
     where somebody asked for that."""
     return answer(views.status(*call.services.processes.status(pid)))
+
+
+@routes("GET", "/processes/{id}/events", scope=READ, operation=EVENTS)
+def follow_process(
+    call: Incoming,
+    id: str,
+    last_event_id: Annotated[
+        int,
+        Header(
+            alias="Last-Event-ID",
+            ge=0,
+            le=MOST_BYTES,
+            description="The `id` of the last event that was received.",
+        ),
+    ] = 0,
+) -> Response:
+    """Follow a job.
+
+    Server-sent events, until the job has ended: `progress` as `GET /status` has it, when it has changed; `log` with the
+    next piece of what the backup tool says, in `text`; and at last `end` with the job's status. The `id` of a `log` is
+    its end in the log, in bytes: who sends it back as `Last-Event-ID` gets what follows. The last `progress` of a job
+    that has succeeded has 100 percent. A stream ends without `end` when the token has expired or the API is stopped:
+    ask again."""
+    following = call.services.processes.follow(id, last_event_id)
+
+    def look() -> Look:
+        news, more = following.look()
+        return Look([_event(one) for one in news], more, following.ended)
+
+    def admit() -> None:
+        bearer(call.request)
+        call.admit(READ)
+
+    return call.application.streams.open(look, admit)
+
+
+def _event(news: News) -> Event:
+    data: object = news.told
+    if news.kind == "log":
+        data = {"text": news.told}
+    elif isinstance(news.told, Process):
+        data = views.status(news.told, None)
+    return Event(news.kind, data, news.offset)
 
 
 @routes("DELETE", "/processes/{id}", scope=WRITE, operation=CANCEL)

@@ -41,7 +41,8 @@ _SECONDS = 30
 @dataclass(frozen=True)
 class ServerFacts:
     """A running server. ``gtid_at_base`` is the GTID that its binary log has at the base's position, "" for none,
-    None where it cannot tell; ``binlogs`` maps each binary log's name to its bytes, None where there is none."""
+    None where it cannot tell; ``binlogs`` maps each binary log's name to its bytes, None where there is none.
+    ``data_bytes`` is about what a full backup copies: the data, and the redo log since the last checkpoint."""
 
     origin: Origin
     lsn: int
@@ -165,7 +166,10 @@ def _facts(
     if is_mariadb != (engine.name == "mariadb"):
         raise Refused(503, f"db_type is {engine.name}, but the server is {version}")
     data_dir = Path(os.path.realpath(variables["datadir"]))
-    lsn = variables.get("innodb_lsn_current") or variables.get("innodb_redo_log_current_lsn") or "0"
+    lsn = int(variables.get("innodb_lsn_current") or variables.get("innodb_redo_log_current_lsn") or "0")
+    checkpoint = (
+        variables.get("innodb_lsn_last_checkpoint") or variables.get("innodb_redo_log_checkpoint_lsn") or lsn
+    )
     return ServerFacts(
         origin=Origin(
             version=version.split("-", 1)[0],
@@ -175,10 +179,10 @@ def _facts(
             elsewhere=_elsewhere(data_dir, variables),
             encrypts=any(_value(variables, name).upper() not in ("", "OFF", "0") for name in ENCRYPTING),
         ),
-        lsn=int(lsn),
+        lsn=lsn,
         binlogs=binlogs if variables.get("log_bin") == "ON" else None,
         gtid_at_base=gtid,
-        data_bytes=_data_bytes(data_dir, set(binlogs)),
+        data_bytes=_data_bytes(data_dir, set(binlogs)) + max(0, lsn - int(checkpoint)),
     )
 
 
@@ -211,7 +215,7 @@ def _value(variables: dict[str, str], name: str) -> str:
 
 
 def _data_bytes(data_dir: Path, binlogs: set[str]) -> int:
-    """Return about how many bytes a full backup will copy: all but binary logs, redo log and temporary files."""
+    """Return how many bytes a full backup copies of files: all but binary logs, redo log and temporary files."""
     total = 0
     for root, folders, files in os.walk(data_dir):
         if root == str(data_dir):

@@ -22,7 +22,7 @@ from dbcalm_mariadb_cmd.errors import JobFailed, Refused
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_LOG_HALF = 1 << 18
+_LOG_HALF = 4 << 20
 _TAIL_LINES = 40
 _TAIL_CHARACTERS = 16_000
 _LINE_LIMIT = 4096
@@ -46,7 +46,8 @@ class Checkpoints:
 
 
 class Output:
-    """What tools wrote to standard error in one job: a file of at most 512 KiB, its first and its last half."""
+    """What tools wrote to standard error in one job: a file of at most 8 MiB, its first and its last half. The
+    first appears as it is written."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)

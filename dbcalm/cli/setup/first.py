@@ -11,9 +11,8 @@ from dbcalm.cli.output import size
 from dbcalm.cli.setup.talk import Findings, Questions, clock
 from dbcalm.cli.start import caller
 from dbcalm.cli.users import ask_password
-from dbcalm.domain.entities import Backup, Plan
+from dbcalm.domain.entities import RUNNING, Backup, Plan
 from dbcalm.domain.listing import Condition, Query
-from dbcalm.domain.processes import RUNNING
 from dbcalm.domain.schedules import describe
 from dbcalm.domain.services import Services
 from dbcalm.errors import Conflict

@@ -201,7 +201,11 @@ def test_every_operation_is_documented_whole(description: dict[str, Any]) -> Non
                 if status == "204":
                     assert "content" not in response, where
                     continue
-                content = response["content"]["application/json"]
+                [kind] = response["content"]
+                assert kind == (
+                    endpoint.operation.response.media_type if status == "200" else "application/json"
+                ), where
+                content = response["content"][kind]
                 assert "example" in content or content["examples"], (where, status)
                 if int(status) >= 400:
                     assert content["schema"]["$ref"].rsplit("/", 1)[1] in ("Failure", "Invalid"), (
@@ -240,6 +244,7 @@ def test_the_documented_statuses_are_those_of_the_contract(description: dict[str
         "POST /replaced/{id}/bring-back": {"202", "404", "409", "503"},
         "GET /restores": {"200", "400", "422", "503"},
         "GET /processes": {"200", "400", "422", "503"},
+        "GET /processes/{id}/events": {"200", "404", "422", "503"},
         "DELETE /processes/{id}": {"202", "404", "409", "503"},
         "GET /status/{pid}": {"200", "404", "503"},
         "GET /schedules": {"200", "400", "422", "503"},

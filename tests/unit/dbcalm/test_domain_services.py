@@ -156,7 +156,7 @@ def test_status_is_no_older_than_the_journal(
     services: Services, mysql: FakeMysqlService, root: Caller
 ) -> None:
     job = services.backups.create(root, "full", "one")
-    mysql.progress[job.job_id] = {"phase": "copying", "bytes_done": 1, "bytes_total": 4}
+    mysql.progress[job.job_id] = {"phase": "copying", "bytes_done": 1, "bytes_total": 4, "percent": 25}
     process, progress = services.processes.status(job.job_id)
     assert (process.status, (progress or {})["percent"]) == ("running", 25)
     mysql.finish(job.job_id)

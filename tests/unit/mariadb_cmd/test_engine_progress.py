@@ -157,7 +157,7 @@ def test_what_a_process_reads_is_counted_while_it_runs(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as reader:
-        progress.follow(reader.pid)
+        progress.follow(reader.pid, "rchar")
         assert reader.stdout
         reader.stdout.readline()
         with progress.looking():
