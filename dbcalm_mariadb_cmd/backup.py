@@ -23,11 +23,13 @@ from dbcalm_mariadb_cmd.streams import packing_argvs, store
 _COPYING = re.compile(r"\[(\d+)\] \S+ \S+ Copying .+ to (/.+)")
 _DONE = re.compile(r"\[(\d+)\] \S+ \S+ +\.\.\.done")
 _READERS = 2
-_STARTING_TAKES = 96 << 20
-"""The tool takes as long to start as to read this many bytes, about."""
+_AROUND_A_FULL, _AROUND_AN_INCREMENTAL = 72 << 20, 224 << 20
+"""The tool takes as long to start as to go through this many bytes, about, and as long again for its locks at the end.
+Going through them for changes is faster than copying them."""
 
-_SYNCING_A_FOLDER, _SYNCING = 0.25, 0.02
-"""What checksums and the sync take, as a share of the copying, about: the tool syncs nothing."""
+_SYNCING_A_FOLDER = 0.25
+"""What checksums and the sync take, as a share of the copying, about: the tool syncs nothing. A stream is synced while
+it is written."""
 
 _FOLDER_STATE = FileState(0, 0, 0, "")
 
@@ -82,10 +84,10 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
 def _progress(job: BackupJob) -> Progress:
     """Return the progress of this job, at the beginning of its copying."""
     expected = job.expected_bytes
-    much_to_sync = job.storing.form == FOLDER and job.base is None
-    syncing = expected * (_SYNCING_A_FOLDER if much_to_sync else _SYNCING)
-    progress = Progress(job.places.job(job.job_id), expected, _STARTING_TAKES + expected + syncing)
-    progress.phase("starting", _STARTING_TAKES)
+    around = _AROUND_AN_INCREMENTAL if job.base else _AROUND_A_FULL
+    syncing = _SYNCING_A_FOLDER * expected if job.storing.form == FOLDER and not job.base else 0
+    progress = Progress(job.places.job(job.job_id), expected, around + expected + around + syncing)
+    progress.phase("starting", around)
     progress.phase("copying", expected, expected)
     return progress
 

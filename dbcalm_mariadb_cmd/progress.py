@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_SHORTEST, _LONGEST = 0.1, 0.5
+_SHORTEST, _LONGEST = 0.05, 0.5
 """Seconds between two looks: short jobs are looked at more often."""
 
 _RATE_SECONDS = 10.0
