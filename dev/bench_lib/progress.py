@@ -28,13 +28,13 @@ def progress(sandbox: Sandbox, megabytes: int) -> list[Figure]:
     figures = []
     for form in ("zstd", "folder"):
         full = _job(connection, "/backups", {"type": "full", "form": form})
-        figures.append(_figure(f"full backup, {form}", full[1]))
+        figures.append(_figure(f"a full backup, {form}", full[1]))
         change(sandbox)
         order = {"type": "incremental", "from_backup_id": full[0], "form": form}
         step = _job(connection, "/backups", order)
-        figures.append(_figure(f"incremental backup, {form}", step[1]))
+        figures.append(_figure(f"an incremental backup, {form}", step[1]))
         back = _job(connection, "/restore", {"id": step[0], "target": "folder"})
-        figures.append(_figure(f"restore of full + 1, {form}", back[1]))
+        figures.append(_figure(f"a restore of full + 1, {form}", back[1]))
     return figures
 
 
