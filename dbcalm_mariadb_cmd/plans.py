@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
-from dbcalm_mariadb_cmd import backup, preflight, restore, storing
+from dbcalm_mariadb_cmd import backup, capacity, preflight, restore, storing
 from dbcalm_mariadb_cmd.clock import moment, span
 from dbcalm_mariadb_cmd.command import BringBack, CleanupBackups, FullBackup, IncrementalBackup, RestoreBackup
 from dbcalm_mariadb_cmd.control import Plan
@@ -90,6 +90,7 @@ class Planner:
         """Plan a restore of a backup and its chain."""
         chain = preflight.chain_of(self._settings.backup_dir, command.id)
         restore_id, target_path = self._target(command)
+        effort, short = capacity.for_restore(storing.effort(self._settings), capacity.available_memory())
         if command.replace:
             tool = preflight.ready_for_replace(self._settings, chain, self._kept_advice)
         else:
@@ -107,7 +108,7 @@ class Planner:
             target_path=str(target_path),
             replaces=command.replace,
             was_running=command.replace and preflight.is_server_running(self._settings),
-            effort=storing.effort(self._settings),
+            effort=effort,
         )
         what: dict[str, object] = {
             "restore_id": restore_id,
@@ -120,10 +121,10 @@ class Planner:
             "breaks_timeline": command.target == "database",
             "args": _told(command),
             "resource_id": command.id,
-            "note": None,
+            "note": short,
             "restore": {**what, "backup_id": command.id, "backup_timestamp": chain[-1].start_time},
         }
-        answer = _accepted(job_id=job.job_id, id=command.id, chain=list(job.chain), **what)
+        answer = _accepted(job_id=job.job_id, id=command.id, chain=list(job.chain), note=short, **what)
         return Plan(job, restore.prepares(job), event, answer, identity=command.identity)
 
     def bring_back(self, command: BringBack) -> Plan:
@@ -186,9 +187,12 @@ class Planner:
         """Plan a backup on this base, or a full one. ``timeline`` is the one that it goes on with; None begins one."""
         settings, newest = self._settings, self._history.newest
         if ready.server.origin.encrypts and not (newest and newest.server.encrypts):
-            note = f"{note}; {_KEYS_APART}" if note else _KEYS_APART
+            note = _joined(note, _KEYS_APART)
         needed = max(0, ready.server.lsn - base.to_lsn) if base else ready.server.data_bytes
+        capacity.require_open_files(ready.server.tablespaces, "a backup")
         how = storing.storing(settings, command.form)
+        effort, how, short = capacity.for_backup(storing.effort(settings), how, capacity.available_memory())
+        note = _joined(note, short)
         places = self._places(ready.tool, storing.programs_to_store(how))
         space = storing.expected_size(needed, how, base or newest)
         preflight.require_space(settings.backup_dir, space, "the backup", self._trash_advice)
@@ -206,7 +210,7 @@ class Planner:
             expected_bytes=ready.server.data_bytes,
             base_form=base.form if base else FOLDER,
             storing=how,
-            effort=storing.effort(settings),
+            effort=effort,
         )
         made = "incremental" if base else "full"
         what: dict[str, object] = {"id": job.id, "type": made, "from_backup_id": job.base}
@@ -281,6 +285,11 @@ class Planner:
 def _told(command: FullBackup | IncrementalBackup | RestoreBackup) -> dict[str, object]:
     """Return what was asked for, without what the programs say among themselves."""
     return {name: value for name, value in asdict(command).items() if name not in _NOT_TOLD}
+
+
+def _joined(*sentences: str | None) -> str | None:
+    """Return one note of those that there are."""
+    return "; ".join(sentence for sentence in sentences if sentence) or None
 
 
 def _free_name(folder: Path, name: str, before: str = "") -> str:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
-from dbcalm_mariadb_cmd import preflight, replaced, switch
+from dbcalm_mariadb_cmd import capacity, preflight, replaced, switch
 from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, ReportDatabase
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused
@@ -17,7 +17,7 @@ from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
-from dbcalm_mariadb_cmd.storing import expected_size, programs_to_restore, programs_to_store, storing
+from dbcalm_mariadb_cmd.storing import effort, expected_size, programs_to_restore, programs_to_store, storing
 
 _WITH_DATABASE = ("backup", "restore", "bring_back")
 _LISTED_AT_ONCE = 200
@@ -131,6 +131,8 @@ class Reports:
             ready = preflight.ready_for_backup(self._settings, None)
             how = storing(self._settings, None)
             programs_to_store(how)
+            capacity.require_open_files(ready.server.tablespaces, "a backup")
+            capacity.for_backup(effort(self._settings), how, capacity.available_memory())
         except Refused as refused:
             return {"ok": False, "message": str(refused)}, refused.data.get("cause"), None
         message = f"{ready.tool} {ready.tool_version}, server {ready.server.origin.version}"

@@ -42,13 +42,15 @@ _SECONDS = 30
 class ServerFacts:
     """A running server. ``gtid_at_base`` is the GTID that its binary log has at the base's position, "" for none,
     None where it cannot tell; ``binlogs`` maps each binary log's name to its bytes, None where there is none.
-    ``data_bytes`` is about what a full backup copies: the data, and the redo log since the last checkpoint."""
+    ``data_bytes`` is about what a full backup copies: the data, and the redo log since the last checkpoint;
+    ``tablespaces`` how many files of tables the tool has open meanwhile."""
 
     origin: Origin
     lsn: int
     binlogs: dict[str, int] | None
     gtid_at_base: str | None
     data_bytes: int
+    tablespaces: int
 
 
 def require_credentials(path: Path) -> None:
@@ -167,6 +169,7 @@ def _facts(
         raise Refused(503, f"db_type is {engine.name}, but the server is {version}")
     data_dir = Path(os.path.realpath(variables["datadir"]))
     lsn = int(variables.get("innodb_lsn_current") or variables.get("innodb_redo_log_current_lsn") or "0")
+    size, tablespaces = _data(data_dir, set(binlogs))
     checkpoint = (
         variables.get("innodb_lsn_last_checkpoint") or variables.get("innodb_redo_log_checkpoint_lsn") or lsn
     )
@@ -182,7 +185,8 @@ def _facts(
         lsn=lsn,
         binlogs=binlogs if variables.get("log_bin") == "ON" else None,
         gtid_at_base=gtid,
-        data_bytes=_data_bytes(data_dir, set(binlogs)) + max(0, lsn - int(checkpoint)),
+        data_bytes=size + max(0, lsn - int(checkpoint)),
+        tablespaces=tablespaces,
     )
 
 
@@ -214,9 +218,10 @@ def _value(variables: dict[str, str], name: str) -> str:
     return "" if value == "NULL" else value
 
 
-def _data_bytes(data_dir: Path, binlogs: set[str]) -> int:
-    """Return how many bytes a full backup copies of files: all but binary logs, redo log and temporary files."""
-    total = 0
+def _data(data_dir: Path, binlogs: set[str]) -> tuple[int, int]:
+    """Return how many bytes a full backup copies of files, which are all but binary logs, redo log and temporary files;
+    and how many of these are tablespaces."""
+    total = tablespaces = 0
     for root, folders, files in os.walk(data_dir):
         if root == str(data_dir):
             folders[:] = [name for name in folders if not name.startswith(OURS_IN_DATA_DIR)]
@@ -227,7 +232,8 @@ def _data_bytes(data_dir: Path, binlogs: set[str]) -> int:
                 total += os.lstat(os.path.join(root, name)).st_size
             except FileNotFoundError:
                 continue
-    return total
+            tablespaces += name.endswith(".ibd")
+    return total, tablespaces
 
 
 def server_process(data_dir: Path) -> bool:

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -409,3 +410,21 @@ def test_a_backup_that_takes_the_name_of_one_that_was_taken_away_is_shown_as_its
         rig.backup(id=top)
         shown = rig.api.call("GET", f"/backups/{top}")
         assert (shown["type"], shown["from_backup_id"]) == ("full", None)
+
+
+def test_more_tables_than_the_service_may_open(rig: Rig) -> None:
+    """The tool opens them all: it would fail in the middle, by the kernel's word."""
+    again = (
+        "import sys; from pathlib import Path; from dev.sandbox_lib import Sandbox; "
+        "Sandbox(Path(sys.argv[1])).restart('dbcalm-mariadb-cmd')"
+    )
+    command = [sys.executable, "-c", again, str(rig.sandbox.folder)]
+    subprocess.run(["prlimit", "--nofile=200:200", *command], check=True)
+    try:
+        status, line = rig.refused("POST", "/backups", FULL)
+        assert (status, "this service may open 200; set LimitNOFILE=" in line) == (503, True)
+        told = rig.api.call("GET", "/ready")["database"]
+        assert (told["ok"], told["message"]) == (False, line)
+    finally:
+        rig.sandbox.restart("dbcalm-mariadb-cmd")
+    assert rig.backup()["status"] == "success"

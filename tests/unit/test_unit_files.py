@@ -59,6 +59,7 @@ def test_a_service_knows_its_callers_and_has_no_capability(name: str) -> None:
 def test_a_job_is_spared_by_the_end_of_its_service() -> None:
     found = settings(UNITS / "dbcalm-mariadb-cmd.service")
     assert (found["KillMode"], found["OOMPolicy"]) == (["process"], ["continue"])
+    assert (found["OOMScoreAdjust"], found["LimitNOFILE"]) == (["500"], ["1024:524288"])
 
 
 @pytest.mark.parametrize("name", ["dbcalm-api", "dbcalm-mariadb-cmd"])

@@ -16,6 +16,7 @@ SAME = ServerFacts(
     binlogs={"bin.000003": 700, "bin.000004": 100},
     gtid_at_base="0-1-7",
     data_bytes=1,
+    tablespaces=1,
 )
 
 
