@@ -12,6 +12,7 @@ from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, show
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 from dbcalm.domain import views
+from dbcalm.domain.jobs import Started
 from dbcalm.domain.restores import LISTING
 from dbcalm.errors import InvalidField
 
@@ -72,11 +73,16 @@ def restore(
     job = system.restores.create(caller(), id, target.value, identity=identity)
     path = job.facts["target_path"]
     with waiting.detachable(job.job_id):
-        print(f"restore of {id}: to {path}, job {job.job_id}", flush=True)
+        _begun(job, id, f"to {path}")
         if wait:
             waiting.wait(system, job.job_id, f"restore of {id}")
             print(f"backup {id} is restored in {path}")
     return None
+
+
+def _begun(job: Started, id: str, where: str) -> None:
+    note = f"; {job.facts['note']}" if job.facts.get("note") else ""
+    print(f"restore of {id}: {where}, job {job.job_id}{note}", flush=True)
 
 
 def _replace(id: str, target: Target, confirm: str, *, identity_stdin: bool) -> None:
@@ -85,7 +91,7 @@ def _replace(id: str, target: Target, confirm: str, *, identity_stdin: bool) -> 
     identity = _identity() if identity_stdin else None
     job = system.restores.create(caller(), id, target.value, replace=True, identity=identity)
     with waiting.detachable(job.job_id):
-        print(f"restore of {id}: over the database's data, job {job.job_id}", flush=True)
+        _begun(job, id, "over the database's data")
         waiting.wait(system, job.job_id, f"restore of {id}")
     print(f"backup {id} is restored, and the database runs with it")
     for kept in system.restores.replaced():
