@@ -16,7 +16,7 @@ from dbcalm_mariadb_cmd.cleanup import delete
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.forms import Storing
-from dbcalm_mariadb_cmd.jobs import CleanupJob, Job, open_lock, write_order
+from dbcalm_mariadb_cmd.jobs import CleanupJob, Job, write_order
 
 pytestmark = pytest.mark.slow
 
@@ -172,12 +172,7 @@ def test_the_runner_tells_of_a_cancelled_cleanup(lab: Lab) -> None:
     job = CleanupJob(uuid.uuid4().hex, lab.places, ("a",), None, 1, 0.0)
     write_order(job)
     cancelling.ask(lab.places.job(job.job_id))
-    umask, lock = os.umask(0o027), open_lock(lab.jobs)
-    try:
-        runner.main(lab.places.job(job.job_id), lock)
-    finally:
-        os.close(lock)
-        os.umask(umask)
+    lab.run_here(job)
     end = lab.end_of(job.job_id)
     assert (end["status"], end["reason"]) == ("failed", "cancelled")
     assert (lab.backups / "a").exists()

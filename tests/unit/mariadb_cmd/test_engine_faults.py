@@ -12,11 +12,10 @@ import pytest
 from engine_lab import CHECKOUT, Lab, contents, wait_until
 
 from dbcalm_mariadb_cmd import control as control_module
-from dbcalm_mariadb_cmd import runner
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.forms import Storing
-from dbcalm_mariadb_cmd.jobs import Job, RestoreJob, open_lock, write_order
+from dbcalm_mariadb_cmd.jobs import Job, RestoreJob, write_order
 from dbcalm_mariadb_cmd.manifest import read_files, read_manifest, require_unchanged
 
 pytestmark = pytest.mark.slow
@@ -125,12 +124,7 @@ def test_a_restore_killed_at_any_operation_is_whole_or_not_there(
 def run_here(lab: Lab, job: Job) -> None:
     """Run a job in this process."""
     accept(lab, job)
-    mask, lock = os.umask(0o027), open_lock(lab.jobs)
-    try:
-        runner.main(lab.places.job(job.job_id), lock)
-    finally:
-        os.close(lock)
-        os.umask(mask)
+    lab.run_here(job)
 
 
 def mounted(lab: Lab, mount: Callable[[Path, int], Path], folder: Path, kib: int) -> None:
