@@ -39,9 +39,7 @@ def progress(sandbox: Sandbox, megabytes: int) -> list[Figure]:
 
 
 def _figure(what: str, told: list[Told]) -> Figure:
-    return Figure(
-        f"progress of a {what}: worst error at a quarter of its time", _worst(told), "points", "<= 5"
-    )
+    return Figure(f"progress of {what}: worst error at a quarter of its time", _worst(told), "points", "<= 5")
 
 
 def _worst(told: list[Told]) -> float:
