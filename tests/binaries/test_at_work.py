@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,16 @@ def test_who_logs_in_can_back_up_and_restore(rig: Rig) -> None:
     assert first != second
     assert rig.tables_of(rig.restore("built-full", "folder")) == first
     assert rig.tables_of(rig.restore("built-incremental", "folder")) == second
+    assert rig.leftovers() == []
+
+
+def test_a_job_is_cancelled(rig: Rig) -> None:
+    with rig.configured("dbcalm-mariadb-cmd", copy_throttle=1):
+        accepted = rig.start("/backups", {"type": "full"})
+        assert rig.api.request("DELETE", f"/processes/{accepted['pid']}").status == 202
+        began = time.monotonic()
+        assert rig.end(accepted)["reason"] == "cancelled"
+        assert time.monotonic() - began < 5
     assert rig.leftovers() == []
 
 
