@@ -15,7 +15,7 @@ from dbcalm_mariadb_cmd.adapter.linux import begin_writeback, rename_new, sync_f
 from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, remove_tree, sync_folder, walk
 from dbcalm_mariadb_cmd.builder import Binlog, backup_argv
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER, checkpoints_folder
-from dbcalm_mariadb_cmd.jobs import BackupJob
+from dbcalm_mariadb_cmd.jobs import BackupJob, Places, SyntheticJob
 from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, Damaged, Manifest, encode_files, read_manifest
 from dbcalm_mariadb_cmd.progress import Progress
 from dbcalm_mariadb_cmd.streams import packing_argvs, store
@@ -42,9 +42,8 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
     base = read_manifest(places.backup(job.base)) if job.base else None
     with progress.looking():
         copied = (_copy if job.storing.form == FOLDER else _stream)(job, base, progress, output, lock)
-    files, checkpoints = copied.files, copied.checkpoints
-    listed = encode_files(files)
-    manifest = Manifest(
+    checkpoints = copied.checkpoints
+    made = Manifest(
         id=job.id,
         type="incremental" if base else "full",
         from_backup_id=job.base,
@@ -55,9 +54,9 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
         note=job.note,
         start_time=started,
         end_time=utc_now(),
-        size=sum(state.size for state in files.values()),
-        file_count=sum(not name.endswith("/") for name in files),
-        files_sha256=hashlib.sha256(listed).hexdigest(),
+        size=0,
+        file_count=0,
+        files_sha256="",
         engine=places.engine_name,
         tool_version=job.tool_version,
         server=replace(job.server, elsewhere={**job.server.elsewhere, **copied.links}),
@@ -70,10 +69,23 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
         recipients=job.storing.recipients,
     )
     progress.phase("syncing")
+    return name_it(folder, made, copied.files, places)
+
+
+def name_it(folder: Path, made: Manifest, files: dict[str, FileState], places: Places) -> Manifest:
+    """Give a whole backup of these files its manifest and then its name, both for good; return the manifest, in which
+    the files are counted. Raise OSError."""
+    listed = encode_files(files)
+    manifest = replace(
+        made,
+        size=sum(state.size for state in files.values()),
+        file_count=sum(not name.endswith("/") for name in files),
+        files_sha256=hashlib.sha256(listed).hexdigest(),
+    )
     (folder / FILES).write_bytes(listed)
     (folder / MANIFEST).write_text(json.dumps(manifest.facts(), indent=1), encoding="utf-8")
     sync_file_system(folder)
-    rename_new(folder, places.backup(job.id))
+    rename_new(folder, places.backup(made.id))
     sync_folder(Path(places.backup_dir))
     return manifest
 
@@ -144,16 +156,29 @@ def _pointed_to(link: Path) -> str:
 def undo(job: BackupJob) -> Manifest | None:
     """Clean up after a job that did not report its end: return the manifest if the backup had got its name, which it
     gets when it is whole; else remove its working folder and return None."""
-    try:
-        manifest = read_manifest(job.places.backup(job.id))
-        if manifest.job_id == job.job_id:
-            sync_folder(Path(job.places.backup_dir))
-            return manifest
-    except Damaged:
-        pass  # Whatever lies under that name, it is not this job's whole backup.
+    if made := named(job):
+        return made
     if _working(job).exists():
         remove_tree(_working(job))
     return None
+
+
+def named(job: BackupJob | SyntheticJob) -> Manifest | None:
+    """Return the manifest of the backup that this job has made, or None if that has not got its name."""
+    try:
+        manifest = read_manifest(job.places.backup(job.id))
+    except Damaged:
+        return None  # Whatever lies under that name, it is not this job's whole backup.
+    if manifest.job_id != job.job_id:
+        return None
+    sync_folder(Path(job.places.backup_dir))
+    return manifest
+
+
+def states_of(folder: Path) -> dict[str, FileState]:
+    """Read all that is in a folder; return the state of every file and folder."""
+    with _Checksums(folder) as checksums:
+        return checksums.finish()
 
 
 def copying(job: BackupJob) -> list[str]:

@@ -88,6 +88,11 @@ def _require_time_or_none(value: object, name: str) -> None:
         raise InvalidCommand(f"{name} must be a time such as 2026-01-31T03:00:00.000000Z, or null", name)
 
 
+def _require_flag(value: object, name: str) -> None:
+    if not isinstance(value, bool):
+        raise InvalidCommand(f"{name} must be true or false", name)
+
+
 def _require_form_or_none(value: object) -> None:
     if value is not None:
         require_word(value, "form", FORMS)
@@ -100,13 +105,14 @@ def _require_journal(value: object) -> None:
 
 @dataclass(frozen=True)
 class FullBackup(Command):
-    """Copy the whole server. The service names the backup if ``id`` is None, and stores it as it is configured to if
-    ``form`` is None."""
+    """Copy the whole server, or roll the newest chain up if ``synthetic``. The service names the backup if ``id`` is
+    None, and stores it as it is configured to if ``form`` is None."""
 
     job_id: str
     id: str | None
     schedule_id: int | None
     form: str | None = None
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         _require_job_id(self.job_id)
@@ -115,6 +121,7 @@ class FullBackup(Command):
         if self.schedule_id is not None:
             require_integer(self.schedule_id, "schedule_id", 1, _LARGEST)
         _require_form_or_none(self.form)
+        _require_flag(self.synthetic, "synthetic")
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,7 @@ class IncrementalBackup(Command):
     def __post_init__(self) -> None:
         FullBackup(self.job_id, self.id, self.schedule_id, self.form)
         require_id(self.from_backup_id, "from_backup_id")
-        if not isinstance(self.or_full, bool):
-            raise InvalidCommand("or_full must be true or false")
+        _require_flag(self.or_full, "or_full")
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,7 @@ class RestoreBackup(Command):
         _require_job_id(self.job_id)
         require_id(self.id, "id")
         require_word(self.target, "target", TARGETS)
-        if not isinstance(self.replace, bool):
-            raise InvalidCommand("replace must be true or false", "replace")
+        _require_flag(self.replace, "replace")
         if self.replace and self.target != "database":
             raise InvalidCommand(
                 "replace is for target database only: a folder is always a new one", "replace"
@@ -307,8 +312,7 @@ class ListBackups(Command):
     def __post_init__(self) -> None:
         if self.after != "":
             require_id(self.after, "after")
-        if not isinstance(self.examine, bool):
-            raise InvalidCommand("examine must be true or false")
+        _require_flag(self.examine, "examine")
 
 
 @dataclass(frozen=True)

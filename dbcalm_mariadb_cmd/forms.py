@@ -78,6 +78,13 @@ def unseal_argv(age: str, identity: str) -> list[str]:
     return [age, "--decrypt", f"--identity={identity}"]
 
 
+def stream_argv(stream: str, source: Path, names: Path) -> list[str]:
+    """Return the command that packs files of a folder into the tool's stream, on standard output. Their names are in a
+    file, each with a zero byte behind it, as they may be too many for one command: such streams go one behind the
+    other."""
+    return ["xargs", "--null", f"--arg-file={names}", stream, "-c", f"--directory={source}"]
+
+
 def unstream_argv(unstream: str, target: Path) -> list[str]:
     """Return the command that unpacks the tool's stream from standard input into a folder that exists."""
     return [unstream, "-x", f"--directory={target}"]

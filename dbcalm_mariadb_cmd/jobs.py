@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder
 from dbcalm_mariadb_cmd.builder import ENGINES, NO_EFFORT, Effort, Engine
@@ -102,6 +103,26 @@ class BackupJob:
 
 
 @dataclass(frozen=True)
+class SyntheticJob:
+    """Make this full backup of a chain, the full first, without the server."""
+
+    job_id: str
+    places: Places
+    id: str
+    seq: int
+    schedule_id: int | None
+    chain: tuple[str, ...]
+    note: str
+    storing: Storing = AS_FOLDER
+    effort: Effort = NO_EFFORT
+
+    @property
+    def working(self) -> Path:
+        """Where it is made before it gets its name."""
+        return self.places.working / self.job_id
+
+
+@dataclass(frozen=True)
 class RestoreJob:
     """Bring this chain back, the full first. ``target_path`` is the data directory or a new folder."""
 
@@ -164,7 +185,7 @@ class CleanupJob:
     min_age_seconds: float
 
 
-Job = BackupJob | RestoreJob | BringBackJob | CleanupJob
+Job = BackupJob | SyntheticJob | RestoreJob | BringBackJob | CleanupJob
 
 
 def write_order(job: Job) -> None:
@@ -192,10 +213,17 @@ def read_order(folder: Path) -> Job:
     order["effort"] = Effort(**order.get("effort", {}))
     if kind == "RestoreJob":
         return RestoreJob(places=places, **{**order, "chain": tuple(order["chain"])})
+    if kind == "SyntheticJob":
+        return SyntheticJob(
+            places=places, **{**order, "chain": tuple(order["chain"]), "storing": _storing(order["storing"])}
+        )
     server = Origin(**{**order["server"], "ibdata": tuple(order["server"]["ibdata"])})
-    storing = order.get("storing", {})
-    storing = Storing(**{**storing, "recipients": tuple(storing.get("recipients", ()))})
+    storing = _storing(order.get("storing", {}))
     return BackupJob(places=places, **{**order, "server": server, "storing": storing})
+
+
+def _storing(order: dict[str, Any]) -> Storing:
+    return Storing(**{**order, "recipients": tuple(order.get("recipients", ()))})
 
 
 @contextmanager

@@ -77,14 +77,24 @@ class Log:
             self._output.add(line)
 
 
+def _ignore(_number: int) -> None:
+    pass
+
+
 def pack(
-    members: Sequence[Member], target: Path, log: Log, on_start: Callable[[int], None], lock: int
+    members: Sequence[Member],
+    target: Path,
+    log: Log,
+    lock: int,
+    on_start: Callable[[int], None] = _ignore,
+    on_bytes: Callable[[int], None] = _ignore,
 ) -> tuple[FileState, int]:
     """Write what the last member says into a new file. Return the file's state, and how many bytes the first member
-    gave to the second; ``on_start`` gets the first member's process id. Raise JobFailed or OSError."""
+    gave to the second; ``on_start`` gets the first member's process id, and ``on_bytes`` is told of these bytes as they
+    pass. Raise JobFailed or OSError."""
     with _Pipe(members, log, lock, reads_file=False) as pipe:
         on_start(pipe.first)
-        counted = pipe.count()
+        counted = pipe.count(on_bytes)
         try:
             state = _store(pipe.outlet, target)
         except OSError as error:
@@ -185,8 +195,8 @@ class _Pipe:
         """The process id of the first member."""
         return self._processes[0].pid
 
-    def count(self) -> Callable[[], int]:
-        """Join the first two members; return what says how many bytes have passed between them."""
+    def count(self, on_bytes: Callable[[int], None]) -> Callable[[], int]:
+        """Join the first two members, telling of the bytes that pass; return what says how many those were."""
         total = 0
         coming, going = self._gap
 
@@ -196,6 +206,7 @@ class _Pipe:
                 # The kernel hands the pages over; not a byte of them is copied.
                 while moved := os.splice(coming, going, _PIECE):
                     total += moved
+                    on_bytes(moved)
             except BrokenPipeError:
                 self._unread = True  # Whoever does not read any more says why.
             except OSError as error:

@@ -2,12 +2,12 @@
 
 import os
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
-from dbcalm_mariadb_cmd import backup, capacity, preflight, restore, storing
+from dbcalm_mariadb_cmd import backup, capacity, preflight, restore, storing, synthetic
 from dbcalm_mariadb_cmd.clock import moment, span
 from dbcalm_mariadb_cmd.command import BringBack, CleanupBackups, FullBackup, IncrementalBackup, RestoreBackup
 from dbcalm_mariadb_cmd.control import Plan
@@ -15,7 +15,15 @@ from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.forms import FOLDER
 from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.identity import require_opened
-from dbcalm_mariadb_cmd.jobs import REPLACED, BackupJob, BringBackJob, CleanupJob, Places, RestoreJob
+from dbcalm_mariadb_cmd.jobs import (
+    REPLACED,
+    BackupJob,
+    BringBackJob,
+    CleanupJob,
+    Places,
+    RestoreJob,
+    SyntheticJob,
+)
 from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
 from dbcalm_mariadb_cmd.replaced import kept_in
@@ -42,7 +50,9 @@ class Planner:
         self._history = history
 
     def full(self, command: FullBackup) -> Plan:
-        """Plan a full backup."""
+        """Plan a full backup, of the server or of the newest chain."""
+        if command.synthetic:
+            return self._synthetic(command)
         ready = preflight.ready_for_backup(self._settings, self._history.newest)
         return self._backup(command, ready, None, None, self._timeline(ready))
 
@@ -212,18 +222,34 @@ class Planner:
             storing=how,
             effort=effort,
         )
-        made = "incremental" if base else "full"
-        what: dict[str, object] = {"id": job.id, "type": made, "from_backup_id": job.base}
-        event: dict[str, object] = {
-            "type": "backup",
-            "seq": job.seq,
-            "args": _told(command),
-            "resource_id": job.id,
-            "note": note,
-            "backup": {**what, "schedule_id": job.schedule_id},
-        }
-        answer = _accepted(job_id=job.job_id, note=note, form=how.form, **what)
-        return Plan(job, [], event, answer, backup.in_words(job))
+        return _making(command, job, job.base, [], backup.in_words(job))
+
+    def _synthetic(self, command: FullBackup) -> Plan:
+        settings = self._settings
+        tool, chain = preflight.ready_for_rollup(settings, self._history.newest, self._history.restored_seq)
+        how = storing.storing(settings, command.form)
+        memory = capacity.available_memory()
+        effort, less = capacity.for_restore(storing.effort(settings), memory)
+        _, how, fewer = capacity.for_backup(replace(effort, parallel=1), how, memory)
+        places = self._places(tool, storing.programs_to_roll_up(settings, chain, how, tool))
+        require_opened(chain, settings.backup_dir, places.age, settings.encryption_identity_file, None)
+        needed, newest = sum(link.restored_size for link in chain), chain[-1]
+        if how.form != FOLDER:
+            needed += storing.expected_size(chain[0].restored_size, how, chain[0])
+        preflight.require_space(settings.backup_dir, needed, "rolling the chain up", self._trash_advice)
+        note = f"rolled up from {newest.id} and the chain below it"
+        job = SyntheticJob(
+            job_id=command.job_id,
+            places=places,
+            id=self._new_id(command.id),
+            seq=self._history.next_seq(),
+            schedule_id=command.schedule_id,
+            chain=tuple(link.id for link in chain),
+            note="; ".join(filter(None, (note, less, fewer))),
+            storing=how,
+            effort=effort,
+        )
+        return _making(command, job, None, synthetic.prepares(job))
 
     def _timeline(self, ready: preflight.Ready) -> str | None:
         """Return the timeline that a full backup goes on with, or None if it begins one."""
@@ -280,6 +306,31 @@ class Planner:
             return _free_name(data_dir, name, REPLACED), data_dir
         restore_id = _free_name(self._restore_dir, name)
         return restore_id, self._restore_dir / restore_id
+
+
+def _making(
+    command: FullBackup | IncrementalBackup,
+    job: BackupJob | SyntheticJob,
+    base: str | None,
+    commands: list[list[str]],
+    in_words: str = "",
+) -> Plan:
+    """Return the plan of a job that makes a backup on this base, or a full one."""
+    what: dict[str, object] = {
+        "id": job.id,
+        "type": "incremental" if base else "full",
+        "from_backup_id": base,
+    }
+    event: dict[str, object] = {
+        "type": "backup",
+        "seq": job.seq,
+        "args": _told(command),
+        "resource_id": job.id,
+        "note": job.note,
+        "backup": {**what, "schedule_id": job.schedule_id},
+    }
+    answer = _accepted(job_id=job.job_id, note=job.note, form=job.storing.form, **what)
+    return Plan(job, commands, event, answer, in_words)
 
 
 def _told(command: FullBackup | IncrementalBackup | RestoreBackup) -> dict[str, object]:

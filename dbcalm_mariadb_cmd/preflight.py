@@ -23,6 +23,8 @@ from dbcalm_mariadb_cmd.manifest import (
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.timeline import comparable, series
 
+_TO_A_FOLDER = "restore to a folder instead"
+
 RESERVE = 64 << 20
 """Bytes that stay free beside every estimate: logs, metadata, and what is written meanwhile."""
 
@@ -75,7 +77,7 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
         if is_server_running(settings):
             raise Refused(503, server.NOT_STOPPED)
         _require_empty(target_path)
-        _require_inside(settings.backup_dir / chain[-1].id, chain[-1])
+        _require_inside(settings, chain[-1], _TO_A_FOLDER)
     folder = target_path if target == "database" else target_path.parent
     require_space(folder, sum(manifest.restored_size for manifest in chain), "the restore")
     return program
@@ -87,9 +89,34 @@ def ready_for_replace(settings: Settings, chain: list[Manifest], advice: Callabl
     require_exchange(settings)
     program = backup_tool(settings)
     _require_same_tool(settings, program, chain[-1])
-    _require_inside(settings.backup_dir / chain[-1].id, chain[-1])
+    _require_inside(settings, chain[-1], _TO_A_FOLDER)
     require_space(settings.data_dir, sum(manifest.restored_size for manifest in chain), "the restore", advice)
     return program
+
+
+def ready_for_rollup(
+    settings: Settings, newest: Manifest | None, restored_seq: int
+) -> tuple[Path, list[Manifest]]:
+    """Return the tool and the chain of the newest backup if that can be rolled up into a full one; raise Refused 404 or
+    409. ``restored_seq`` is the number of our last restore into the data directory. The server is not asked."""
+    if newest is None:
+        raise Refused(404, "there is no backup to roll up")
+    if settings.db_type != "mariadb" or newest.engine != "mariadb":
+        raise Refused(
+            409, "only backups of a MariaDB can be rolled up: XtraBackup builds on nothing that is prepared"
+        )
+    if newest.type == "full":
+        raise Refused(409, f"there is nothing to roll up: the newest backup {newest.id} is a full one")
+    if restored_seq > newest.seq:
+        raise Refused(
+            409,
+            f"a backup was restored into the data directory after {newest.id} was made: "
+            "make a full backup of the server instead",
+        )
+    program = backup_tool(settings)
+    _require_same_tool(settings, program, newest)
+    _require_inside(settings, newest, "make a full backup of the server instead")
+    return program, chain_of(settings.backup_dir, newest.id)
 
 
 def require_exchange(settings: Settings) -> None:
@@ -246,16 +273,15 @@ def _require_same_tool(settings: Settings, program: Path, newest: Manifest) -> N
         )
 
 
-def _require_inside(folder: Path, newest: Manifest) -> None:
-    """Raise Refused 409 if the server kept files where a restore does not put them: with a table's link file (.isl) in
-    place and its data beside it, the server starts, and then crashes when that table is altered."""
+def _require_inside(settings: Settings, newest: Manifest, instead: str) -> None:
+    """Raise Refused 409, with what to do instead, if the server kept files where a restore does not put them: with a
+    table's link file (.isl) in place and its data beside it, the server starts, and then crashes when that table is
+    altered."""
     kept = [f"{name} ({path})" for name, path in newest.server.elsewhere.items()]
-    kept += [name for name in read_files(folder, newest) if name.endswith(".isl")]
+    kept += [name for name in read_files(settings.backup_dir / newest.id, newest) if name.endswith(".isl")]
     if kept:
         what = ", ".join(kept[:5])
-        raise Refused(
-            409, f"the server kept files outside its data directory: {what}; restore to a folder instead"
-        )
+        raise Refused(409, f"the server kept files outside its data directory: {what}; {instead}")
 
 
 def megabytes(count: int) -> str:

@@ -38,11 +38,19 @@ def bring_back(job: RestoreJob, output: tool.Output, lock: int, identity: int | 
     _put_in_place(job)
 
 
-def make_whole(job: RestoreJob, output: tool.Output, lock: int, identity: int | None = None) -> None:
-    """Make data of the chain, in ``job.data``, that a server can start with; take and raise as ``bring_back`` does."""
+def make_whole(
+    job: RestoreJob,
+    output: tool.Output,
+    lock: int,
+    identity: int | None = None,
+    *,
+    stored_again: bool = False,
+) -> Progress:
+    """Make data of the chain, in ``job.data``, that a server can start with; take and raise as ``bring_back`` does.
+    Return the progress so far, which leaves room for storing all of it where it is to be ``stored_again``."""
     places = job.places
     manifests = [read_manifest(places.backup(link)) for link in job.chain]
-    progress = _progress(job, manifests)
+    progress = _progress(job, manifests, stored_again=stored_again)
     job.working.mkdir(mode=0o700, parents=job.target == "folder")
     data = job.data
     for manifest, folder, argv in zip(manifests, [data, *_increments(job)], prepares(job), strict=True):
@@ -61,13 +69,16 @@ def make_whole(job: RestoreJob, output: tool.Output, lock: int, identity: int | 
     if job.target == "database":
         _drop_metadata(job, data)
     set_modes(data)
-    sync_file_system(data)
+    if not stored_again:
+        sync_file_system(data)
+    return progress
 
 
-def _progress(job: RestoreJob, manifests: list[Manifest]) -> Progress:
+def _progress(job: RestoreJob, manifests: list[Manifest], *, stored_again: bool) -> Progress:
     work = sum(_data_size(manifest) + _preparing(manifest) for manifest in manifests)
     stored = sum(manifest.size for manifest in manifests)
-    return Progress(job.places.job(job.job_id), stored, work + _SYNCING_TAKES * _data_size(manifests[0]))
+    after = (1.0 if stored_again else _SYNCING_TAKES) * _data_size(manifests[0])
+    return Progress(job.places.job(job.job_id), stored, work + after)
 
 
 def _preparing(manifest: Manifest) -> float:

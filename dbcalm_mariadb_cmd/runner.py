@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import backup, cancelling, cleanup, replace, restore
+from dbcalm_mariadb_cmd import backup, cancelling, cleanup, replace, restore, synthetic
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.linux import set_io_class
 from dbcalm_mariadb_cmd.adapter.tool import Output
@@ -22,6 +22,7 @@ from dbcalm_mariadb_cmd.jobs import (
     CleanupJob,
     Job,
     RestoreJob,
+    SyntheticJob,
     forget_old_logs,
     read_order,
 )
@@ -46,6 +47,9 @@ def settle(job: Job) -> End:
     try:
         if isinstance(job, BackupJob):
             made = backup.undo(job)
+            done = made is not None
+        elif isinstance(job, SyntheticJob):
+            made = synthetic.undo(job)
             done = made is not None
         elif isinstance(job, CleanupJob):
             made, done = None, not cleanup.left(job)
@@ -117,7 +121,7 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: in
 
 
 def _work(
-    job: BackupJob | RestoreJob | BringBackJob,
+    job: BackupJob | SyntheticJob | RestoreJob | BringBackJob,
     output: Output,
     lock: int,
     journal: Journal,
@@ -126,6 +130,9 @@ def _work(
     if isinstance(job, BackupJob):
         _yield_to_others(job.effort, output)
         return End(backup=backup.make(job, output, lock))
+    if isinstance(job, SyntheticJob):
+        _yield_to_others(job.effort, output)
+        return End(backup=synthetic.make(job, output, lock))
     if isinstance(job, BringBackJob) or job.replaces:
         replace.carry_out(job, output, lock, journal, identity)
     else:

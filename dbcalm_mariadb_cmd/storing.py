@@ -47,14 +47,25 @@ def programs_to_restore(settings: Settings, chain: list[Manifest], backup_tool: 
     if not streams:
         return {}
     found = {link.form: str(tool.find(None, (PACKERS[link.form].program,))) for link in streams}
-    unstream = str(_beside(backup_tool, ENGINES[settings.db_type].unstreamers))
     sealed = [key for link in streams for key in link.recipients]
     return {
         **found,
+        **_unstream(settings, backup_tool),
         **_age(sealed),
-        "unstream": unstream,
         "identity": str(settings.encryption_identity_file or ""),
     }
+
+
+def programs_to_roll_up(
+    settings: Settings, chain: list[Manifest], how: Storing, backup_tool: Path
+) -> dict[str, str]:
+    """Return the same for what brings these backups back and stores them again like this."""
+    found = {**programs_to_restore(settings, chain, backup_tool), **programs_to_store(how)}
+    return found if how.form == FOLDER else {**found, **_unstream(settings, backup_tool)}
+
+
+def _unstream(settings: Settings, backup_tool: Path) -> dict[str, str]:
+    return {"unstream": str(_beside(backup_tool, ENGINES[settings.db_type].unstreamers))}
 
 
 def _age(keys: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from dbcalm_mariadb_cmd.forms import (
     PACKERS,
     Storing,
     seal_argv,
+    stream_argv,
     stream_name,
     unseal_argv,
     unstream_argv,
@@ -63,14 +64,39 @@ def store(
     """Run the backup tool, whose process id ``on_start`` gets, and store its stream in this folder; raise JobFailed or
     OSError."""
     seen = _Seen()
-    name = stream_name(storing.form, storing.recipients)
     members = [Member(_TOOL, copying, is_tool=True), *_packing(storing, places)]
-    state, data_size = pack(members, folder / name, Log(output, seen.follow), on_start, lock)
+    name = stream_name(storing.form, storing.recipients)
+    state, data_size = pack(members, folder / name, Log(output, seen.follow), lock, on_start)
     if seen.corrupted:
         raise tool.corrupted()
+    return Stored({name: state, **_beside(folder)}, data_size, seen.links)
+
+
+def store_files(
+    data: Path,
+    names: Path,
+    storing: Storing,
+    places: Places,
+    folder: Path,
+    output: tool.Output,
+    on_bytes: Callable[[int], None],
+    lock: int,
+) -> tuple[dict[str, FileState], int]:
+    """Store the files of a folder, whose names are listed in a file, as a stream in another folder, which has the
+    tool's facts already. Return the state of each file and folder there, and the bytes that a restore will write; raise
+    JobFailed or OSError."""
+    streaming = stream_argv(places.unstream, data, names)
+    members = [Member(Path(places.unstream).name, streaming), *_packing(storing, places)]
+    name = stream_name(storing.form, storing.recipients)
+    log = Log(output, lambda _line: None)
+    state, data_size = pack(members, folder / name, log, lock, on_bytes=on_bytes)
+    return {name: state, **_beside(folder)}, data_size
+
+
+def _beside(folder: Path) -> dict[str, FileState]:
+    """Return the state of what lies beside a stream."""
     beside = [f"{CHECKPOINTS}/{path}" for path, _ in walk(folder / CHECKPOINTS)]
-    files = {path: file_state(folder / path) for path in beside}
-    return Stored({name: state, f"{CHECKPOINTS}/": FileState(0, 0, 0, ""), **files}, data_size, seen.links)
+    return {f"{CHECKPOINTS}/": FileState(0, 0, 0, ""), **{path: file_state(folder / path) for path in beside}}
 
 
 def packing_argvs(storing: Storing, places: Places) -> list[list[str]]:

@@ -39,11 +39,16 @@ class MariadbCmdClient:
         self._timeout = timeout
 
     def full_backup(
-        self, job_id: str, id: str | None, schedule_id: int | None, form: str | None = None
+        self,
+        job_id: str,
+        id: str | None,
+        schedule_id: int | None,
+        form: str | None = None,
+        synthetic: bool = False,
     ) -> Answer:
-        """Start a full backup, stored in this form or else as configured. 202 with ``id, type, from_backup_id, form,
-        note``; 409, 503, 507."""
-        return self._call(FullBackup(job_id, id, schedule_id, form))
+        """Start a full backup, of the server or, if ``synthetic``, of the newest chain, stored in this form or else as
+        configured. 202 with ``id, type, from_backup_id, form, note``; 409, 503, 507, and 404 if there is no chain."""
+        return self._call(FullBackup(job_id, id, schedule_id, form, synthetic))
 
     def incremental_backup(
         self,

@@ -35,6 +35,10 @@ BACKUP_REQUESTS = {
         "summary": "A full backup as plain files, whatever is configured",
         "value": {"type": "full", "form": "folder"},
     },
+    "synthetic": {
+        "summary": "A full backup of the newest chain, without touching the server",
+        "value": {"type": "full", "synthetic": True},
+    },
 }
 _RUNNING = {"status": "running", "link": f"/status/{_JOB}", "pid": _JOB, "resource_id": "2026-01-31-03-00-00"}
 BACKUP_STARTED = {**_RUNNING, "type": "full", "from_backup_id": None, "form": "zstd", "note": None}

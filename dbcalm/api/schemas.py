@@ -72,6 +72,10 @@ class BackupRequest(Body):
         Form | None,
         Field(description="How it is stored. Without it as `stored_form` in the configuration says."),
     ] = None
+    synthetic: Annotated[
+        bool,
+        Field(description="For a full one only: made of the newest chain, without touching the server."),
+    ] = False
 
 
 class RestoreRequest(Body):

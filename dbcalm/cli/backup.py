@@ -34,13 +34,25 @@ Form = Annotated[
     StoredForm | None,
     typer.Option("--form", help="How it is stored; without it, as stored_form in the configuration says."),
 ]
+Synthetic = Annotated[
+    bool,
+    typer.Option(
+        "--synthetic", help="Made of the newest backup and the chain below it; the server is left alone."
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for its end, and show how far it is.")]
 
 
 @app.command()
-def full(schedule_id: ScheduleId = None, id: Id = None, form: Form = None, wait: Wait = False) -> None:
+def full(
+    schedule_id: ScheduleId = None,
+    id: Id = None,
+    form: Form = None,
+    synthetic: Synthetic = False,
+    wait: Wait = False,
+) -> None:
     """Copy the whole server."""
-    _make("full", id, None, schedule_id, form, wait)
+    _make("full", id, None, schedule_id, form, wait, synthetic)
 
 
 @app.command()
@@ -58,12 +70,13 @@ def _make(
     schedule_id: int | None,
     form: StoredForm | None,
     to_the_end: bool,
+    synthetic: bool = False,
 ) -> None:
     loaded = settings()
     system = services(loaded)
 
     def start() -> Started:
-        return system.backups.create(caller(), type, id, base, schedule_id, form and form.value)
+        return system.backups.create(caller(), type, id, base, schedule_id, form and form.value, synthetic)
 
     if schedule_id is None:
         job = start()

@@ -69,9 +69,10 @@ class Backups:
         from_backup_id: str | None = None,
         schedule_id: int | None = None,
         form: str | None = None,
+        synthetic: bool = False,
     ) -> Started:
         """Start a backup of type ``full`` or ``incremental``; one without a base builds on the newest, one without a
-        form is stored as configured.
+        form is stored as configured. A full one is ``synthetic`` if the newest chain is rolled up into it.
 
         Raise InvalidField; NotFound if there is no base, or not this one; Conflict if the id is taken or a job that
         excludes this one is running; Unavailable if the service or the database server is not ready; NoSpace.
@@ -84,8 +85,10 @@ class Backups:
                 if from_backup_id is not None:
                     raise InvalidField("from_backup_id", "is only for an incremental backup")
                 return self._jobs.start(
-                    lambda job_id: self._service.full_backup(job_id, name, schedule_id, form)
+                    lambda job_id: self._service.full_backup(job_id, name, schedule_id, form, synthetic)
                 )
+            if synthetic:
+                raise InvalidField("synthetic", "is only for a full backup")
             base = self._base() if from_backup_id is None else names.known_backup_id(from_backup_id)
 
             def incremental(job_id: str) -> Answer:

@@ -29,7 +29,7 @@ class MysqlService(Protocol):
     """The service that owns backups and jobs. Every method raises ServiceUnreachable if no answer comes."""
 
     def full_backup(
-        self, job_id: str, id: str | None, schedule_id: int | None, form: str | None
+        self, job_id: str, id: str | None, schedule_id: int | None, form: str | None, synthetic: bool
     ) -> Answer: ...
 
     def incremental_backup(

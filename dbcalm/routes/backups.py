@@ -61,9 +61,11 @@ def create_backup(call: Incoming, body: schemas.BackupRequest) -> Response:
     """Make a backup.
 
     Answers as soon as the backup has begun; `link` tells how it stands. An incremental without `from_backup_id` builds
-    on the newest backup. Where an incremental could not be trusted a full backup is made, and `note` says why."""
+    on the newest backup. Where an incremental could not be trusted a full backup is made, and `note` says why.
+    A synthetic full is made of the newest chain, not of the server: it has the server's data as of the newest backup,
+    and its times."""
     job = call.services.backups.create(
-        call.caller, body.type, body.id, body.from_backup_id, body.schedule_id, body.form
+        call.caller, body.type, body.id, body.from_backup_id, body.schedule_id, body.form, body.synthetic
     )
     return answer(views.started(job, body.type), 202)
 

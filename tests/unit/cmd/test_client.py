@@ -213,6 +213,7 @@ def test_a_wrong_call_is_refused_before_anything_is_connected(folder: Path) -> N
             lambda: mariadb.full_backup("no", None, None),
             lambda: mariadb.full_backup(job, "../x", None),
             lambda: mariadb.full_backup(job, None, 0),
+            lambda: mariadb.full_backup(job, None, None, None, 1),  # type: ignore[arg-type]  # wrong on purpose
             lambda: mariadb.incremental_backup(job, None, "", True, None),
             lambda: mariadb.incremental_backup(job, None, "a", 1, None),  # type: ignore[arg-type]  # wrong on purpose
             lambda: mariadb.restore_backup(job, "a", "/var/lib/mysql"),
@@ -245,9 +246,9 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
     incremental = {"job_id": job, "id": None, **base, "schedule_id": 7, "form": "gzip"}
     expected: list[tuple[Callable[[], Answer], str, dict[str, Any]]] = [
         (
-            lambda: mariadb.full_backup(job, "a", 7),
+            lambda: mariadb.full_backup(job, "a", 7, synthetic=True),
             "full_backup",
-            {"job_id": job, "id": "a", "schedule_id": 7, "form": None},
+            {"job_id": job, "id": "a", "schedule_id": 7, "form": None, "synthetic": True},
         ),
         (
             lambda: mariadb.incremental_backup(job, None, "a", False, 7, "gzip"),

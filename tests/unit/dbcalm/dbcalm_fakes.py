@@ -140,9 +140,14 @@ class FakeMysqlService:
         self._change = threading.Condition()
 
     def full_backup(
-        self, job_id: str, id: str | None, schedule_id: int | None, form: str | None = None
+        self,
+        job_id: str,
+        id: str | None,
+        schedule_id: int | None,
+        form: str | None = None,
+        synthetic: bool = False,
     ) -> Answer:
-        call = ("full_backup", (job_id, id, schedule_id, form))
+        call = ("full_backup", (job_id, id, schedule_id, form, synthetic))
         return self._backup(call, job_id, id, "full", None, schedule_id)
 
     def incremental_backup(

@@ -119,7 +119,7 @@ def test_a_backup_is_accepted_and_its_process_stored(dbcalm: Cli, service: FakeM
     assert (done.returncode, done.stderr) == (0, "")
     job_id = job_of(done.stdout)
     assert done.stdout == f"backup before-upgrade: full, job {job_id}\n"
-    assert service.asked_for("full_backup") == [(job_id, "before-upgrade", 7, "folder")]
+    assert service.asked_for("full_backup") == [(job_id, "before-upgrade", 7, "folder", False)]
     unreachable(dbcalm)
     [process] = json.loads(dbcalm("processes", "list", "--json").stdout)["items"]
     assert (process["command_id"], process["status"]) == (job_id, "running")

@@ -71,10 +71,18 @@ def test_reserved_ids_are_refused(given: str) -> None:
 
 def test_a_full_backup_has_no_base(services: Services, mysql: FakeMysqlService, root: Caller) -> None:
     services.backups.create(root, "full", "Before upgrade", None, 3, "gzip")
-    [(job_id, id, schedule, form)] = mysql.asked_for("full_backup")
-    assert (len(job_id), id, schedule, form) == (32, "before-upgrade", 3, "gzip")
+    [(job_id, id, schedule, form, synthetic)] = mysql.asked_for("full_backup")
+    assert (len(job_id), id, schedule, form, synthetic) == (32, "before-upgrade", 3, "gzip", False)
     with pytest.raises(InvalidField, match="from_backup_id is only for an incremental"):
         services.backups.create(root, "full", None, "before-upgrade")
+
+
+def test_only_a_full_backup_is_synthetic(services: Services, mysql: FakeMysqlService, root: Caller) -> None:
+    services.backups.create(root, "full", synthetic=True)
+    assert [arguments[-1] for arguments in mysql.asked_for("full_backup")] == [True]
+    with pytest.raises(InvalidField, match="synthetic is only for a full backup"):
+        services.backups.create(root, "incremental", from_backup_id="a", synthetic=True)
+    assert mysql.asked_for("incremental_backup") == []
 
 
 def test_an_incremental_builds_on_the_newest_or_on_what_is_named(

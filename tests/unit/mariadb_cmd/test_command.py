@@ -33,7 +33,7 @@ IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGS
 """Made for these tests; it opens nothing."""
 
 GOOD: list[tuple[type[Command], dict[str, Any]]] = [
-    (FullBackup, {"job_id": JOB, "id": "monday", "schedule_id": 3, "form": "zstd"}),
+    (FullBackup, {"job_id": JOB, "id": "monday", "schedule_id": 3, "form": "zstd", "synthetic": True}),
     (
         IncrementalBackup,
         {
@@ -212,6 +212,12 @@ def test_a_schedule_is_a_positive_integer(command: type[Command], args: dict[str
     refuses(
         command, args, field, [0, -1, 2**63, 10**5000, True, False, 1.0, 3.9, "3", "3\n", "\u0663", [], {}]
     )
+
+
+def test_synthetic_is_true_or_false() -> None:
+    args = {"job_id": JOB, "id": None, "schedule_id": None, "form": None, "synthetic": False}
+    takes(FullBackup, args, "synthetic", [True, False])
+    refuses(FullBackup, args, "synthetic", [0, 1, None, "true", "", 1.0, [], {}])
 
 
 def test_or_full_is_true_or_false() -> None:

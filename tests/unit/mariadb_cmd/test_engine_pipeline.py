@@ -51,8 +51,10 @@ class Bench:
         return self.member("the backup tool", SAY + code, is_tool=True)
 
     def pack(self, *members: Member) -> tuple[int, str, int]:
-        state, counted = pack(members, self.folder / "stored", self.log, self.started.append, self.lock)
-        assert state == file_state(self.folder / "stored")
+        stored, passed = self.folder / "stored", self.passed.append
+        state, counted = pack(members, stored, self.log, self.lock, self.started.append, passed)
+        assert state == file_state(stored)
+        assert sum(self.passed) == counted
         return state.size, state.sha256, counted
 
     def unpack(self, *members: Member) -> str:
@@ -218,7 +220,7 @@ from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.pipeline import Log, Member, pack
 members = [Member(name, [sys.executable, "-ISc", code]) for name, code in (("a", "print(1)"), ("b", "print(2)"))]
 try:
-    pack(members, Path("stored"), Log(Output(Path("output.log")), print), int, 0)
+    pack(members, Path("stored"), Log(Output(Path("output.log")), print), 0)
 except OSError as error:
     print(error)
 """

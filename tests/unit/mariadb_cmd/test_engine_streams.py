@@ -41,6 +41,7 @@ from dbcalm_mariadb_cmd.storing import (
     effort,
     expected_size,
     programs_to_restore,
+    programs_to_roll_up,
     programs_to_store,
     storing,
 )
@@ -461,3 +462,6 @@ def test_a_program_that_is_missing_is_named(lab: Lab, monkeypatch: pytest.Monkey
     }  # fmt: skip
     assert programs_to_restore(lab.settings, [manifest()], lab.tool) == {}
     assert programs_to_store(Storing("folder")) == {}
+    assert programs_to_roll_up(lab.settings, [manifest()], Storing("folder"), lab.tool) == {}
+    rolling = programs_to_roll_up(lab.settings, [manifest()], Storing("zstd"), lab.tool)
+    assert (rolling.keys(), rolling["unstream"]) == ({"zstd", "unstream"}, found["unstream"])

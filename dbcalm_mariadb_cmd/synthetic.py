@@ -1,0 +1,103 @@
+"""Rolling a chain up into a new full backup, without the server: brought back as for a restore, and stored again.
+
+What is stored is prepared. The tool takes that as the base of an incremental and as the start of a restore alike: in a
+MariaDB chain every step but the first is applied to prepared data (seen with mariadb-backup 10.11).
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from dbcalm_mariadb_cmd import restore
+from dbcalm_mariadb_cmd.adapter import tool
+from dbcalm_mariadb_cmd.adapter.tree import FileState, remove_tree, walk
+from dbcalm_mariadb_cmd.backup import name_it, named, states_of
+from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER
+from dbcalm_mariadb_cmd.jobs import RestoreJob, SyntheticJob
+from dbcalm_mariadb_cmd.manifest import Manifest, read_manifest
+from dbcalm_mariadb_cmd.progress import Progress
+from dbcalm_mariadb_cmd.streams import store_files
+
+_FACTS = ("checkpoints", "info", "binlog_info")
+
+
+def make(job: SyntheticJob, output: tool.Output, lock: int) -> Manifest:
+    """Make the backup and return its manifest; raise JobFailed, Damaged or OSError, and then leave clean-up to
+    ``undo``."""
+    places = job.places
+    newest = read_manifest(places.backup(job.chain[-1]))
+    bringing = _bringing(job)
+    progress = restore.make_whole(bringing, output, lock, stored_again=True)
+    if job.storing.form == FOLDER:
+        bringing.data.rename(job.working)
+        files = states_of(job.working)
+        data_size = sum(state.size for state in files.values())
+    else:
+        files, data_size = _stream(job, bringing.data, output, progress, lock)
+    remove_tree(bringing.working)
+    rolled_up = replace(
+        newest,
+        id=job.id,
+        type="full",
+        from_backup_id=None,
+        seq=job.seq,
+        job_id=job.job_id,
+        schedule_id=job.schedule_id,
+        note=job.note,
+        from_lsn=0,
+        form=job.storing.form,
+        data_size=data_size,
+        recipients=job.storing.recipients,
+    )
+    progress.phase("syncing")
+    return name_it(job.working, rolled_up, files, places)
+
+
+def undo(job: SyntheticJob) -> Manifest | None:
+    """Clean up after a job that did not report its end, as ``backup.undo`` does."""
+    made = named(job)
+    for folder in (job.working, _bringing(job).working):
+        if folder.exists():
+            remove_tree(folder)
+    return made
+
+
+def prepares(job: SyntheticJob) -> list[list[str]]:
+    """Return the tool's command lines for this job, one a link of the chain."""
+    return restore.prepares(_bringing(job))
+
+
+def _bringing(job: SyntheticJob) -> RestoreJob:
+    """Return the restore that is the first half of this job: into a hidden folder beside the backup that is made."""
+    return RestoreJob(
+        job_id=job.job_id,
+        places=job.places,
+        restore_id=job.id,
+        seq=job.seq,
+        chain=job.chain,
+        target="folder",
+        target_path=str(job.working),
+        effort=job.effort,
+    )
+
+
+def _stream(
+    job: SyntheticJob, data: Path, output: tool.Output, progress: Progress, lock: int
+) -> tuple[dict[str, FileState], int]:
+    """Store what is in a folder as a stream, with the tool's facts beside it; return the state of each file and folder
+    of the backup, and the bytes that a restore of it writes."""
+    beside = job.working / CHECKPOINTS
+    beside.mkdir(mode=0o700, parents=True)
+    names = [name for name, _ in walk(data) if not name.endswith("/")]
+    for prefix in job.places.engine.metadata_prefixes:
+        for fact in _FACTS:
+            found = data / f"{prefix}{fact}"
+            if found.exists():
+                (beside / found.name).write_bytes(found.read_bytes())
+    listed = job.working / "names"
+    listed.write_bytes(b"".join(os.fsencode(name) + b"\0" for name in names))
+    size = sum(state.st_size for _, state in walk(data))
+    progress.phase("storing", size, size)
+    stored = store_files(data, listed, job.storing, job.places, job.working, output, progress.add, lock)
+    listed.unlink()
+    return stored
