@@ -239,7 +239,7 @@ def test_a_disk_that_loses_what_was_written_is_named_with_the_file(tmp_path: Pat
 
 def test_each_member_holds_the_lock_and_dies_with_its_parent(bench: Bench) -> None:
     """Whoever sees the lock free knows that nothing writes any more."""
-    look = f"write(os.readlink('/proc/self/fd/{bench.lock}').encode()); "
+    look = f"write(os.readlink('/proc/self/fd/{bench.lock}').encode()); sys.stdin.buffer.read()"
     bench.pack(bench.tool(DONE), bench.member("look", SAY + look))
     assert (bench.folder / "stored").read_text() == str(bench.folder / "lock")
 
