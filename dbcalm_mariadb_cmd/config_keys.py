@@ -48,6 +48,12 @@ def _text(value: object) -> str:
     return value
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 def _path(value: object) -> Path:
     if not _text(value).startswith("/") or ".." in _text(value).split("/"):
         raise ValueError
@@ -196,6 +202,8 @@ KEYS: dict[str, Key] = {
                        _duration),
     "keep_replaced": Key("24h", _DURATION, "How long the data that a restore replaced is kept in data_dir, and can be "
                          "brought back.", _duration),
+    "warm_restore": Key(False, "true or false", "Keep the newest chain prepared in data_dir, so that a restore of it "
+                        "into the database is a rename; takes as much space as the data.", _flag),
     "max_chain_length": Key(0, _COUNT, "An incremental that would make a chain longer than so many backups, its full "
                             "one counted, becomes a full one.", _count(0)),
     "full_every": Key(0, _DURATION, "An incremental whose chain began so long ago, or longer, becomes a full backup.",

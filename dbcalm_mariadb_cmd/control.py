@@ -140,8 +140,8 @@ class JobControl:
         with in_memory(identity) as descriptor:
             inherited = (lock,) if descriptor is None else (lock, descriptor)
             process = subprocess.Popen(
-                [*_runner_command(), str(job.places.job(job.job_id)), *map(str, inherited)],
-                env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
+                [*own_command("run", "runner"), str(job.places.job(job.job_id)), *map(str, inherited)],
+                env=own_environment(),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 pass_fds=inherited,
@@ -207,7 +207,15 @@ class JobControl:
         return True
 
 
-def _runner_command() -> list[str]:
+def own_command(word: str, module: str) -> list[str]:
+    """Return the command that starts another process of this service: the frozen program takes a word for it, which is
+    else a module. It is started in ``own_environment``."""
     if getattr(sys, "frozen", False):
-        return [sys.executable, "run"]
-    return [sys.executable, "-S", "-m", "dbcalm_mariadb_cmd.runner"]  # -S: it needs no installed package.
+        return [sys.executable, word]
+    # -S: it needs no installed package.
+    return [sys.executable, "-S", "-m", f"dbcalm_mariadb_cmd.{module}"]
+
+
+def own_environment() -> dict[str, str]:
+    """Return the whole environment of such a process."""
+    return {**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)}

@@ -36,6 +36,7 @@ from dbcalm_mariadb_cmd.keeping import Keeper
 from dbcalm_mariadb_cmd.plans import Planner
 from dbcalm_mariadb_cmd.reports import Reports
 from dbcalm_mariadb_cmd.settings import Settings
+from dbcalm_mariadb_cmd.warmer import Warmer
 
 C = TypeVar("C")
 
@@ -57,7 +58,8 @@ class Desk:
         self._control = JobControl(settings.job_dir, settings.backup_dir, now)
         self._planner = Planner(settings, self._restore_dir, self._control.history)
         self._keeper = Keeper(settings, self._control)
-        self._reports = Reports(settings, self._control)
+        self._warmer = Warmer(settings, self._control, self._planner)
+        self._reports = Reports(settings, self._control, self._warmer)
         self._keeper.recover()
         self._control.recover(self._remove_leftovers)
         self._waiters = threading.Semaphore(_WAITERS_AT_ONCE)
@@ -141,6 +143,10 @@ class Desk:
                 return _ok(journal=journal.id, offset=following, events=events, more=more)
             self._control.wait_for_change(min(remaining, 1.0))
 
+    def close(self) -> None:
+        """End what is not to outlive this service."""
+        self._warmer.stop()
+
     def _remove_leftovers(self) -> None:
         """Remove what no job works in any more: half-made backups and restores, and nothing else that lies there."""
         for folder in (
@@ -154,6 +160,7 @@ class Desk:
         while not self.stopping.is_set():
             self._keeper.purge()
             replaced.purge(self._settings, self._control)
+            self._warmer.look()
             self._look.wait(pause)
             self._look.clear()
 

@@ -152,6 +152,17 @@ class RestoreJob:
 
 
 @dataclass(frozen=True)
+class WarmJob(RestoreJob):
+    """Keep this chain prepared in the data directory, which is the target's path. It is no job to users: it is in no
+    journal, and does not exclude others."""
+
+    @property
+    def working(self) -> Path:
+        """Where it is made before it counts as finished."""
+        return Path(self.target_path, f"{OURS_IN_DATA_DIR}warming")
+
+
+@dataclass(frozen=True)
 class BringBackJob:
     """Bring back what the restore of this id replaced; what is there now is kept under the other id."""
 
@@ -211,8 +222,9 @@ def read_order(folder: Path) -> Job:
     if kind == "CleanupJob":
         return CleanupJob(places=places, **{**order, "ids": tuple(order["ids"])})
     order["effort"] = Effort(**order.get("effort", {}))
-    if kind == "RestoreJob":
-        return RestoreJob(places=places, **{**order, "chain": tuple(order["chain"])})
+    if kind in ("RestoreJob", "WarmJob"):
+        restoring = RestoreJob if kind == "RestoreJob" else WarmJob
+        return restoring(places=places, **{**order, "chain": tuple(order["chain"])})
     if kind == "SyntheticJob":
         return SyntheticJob(
             places=places, **{**order, "chain": tuple(order["chain"]), "storing": _storing(order["storing"])}

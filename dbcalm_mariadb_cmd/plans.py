@@ -23,6 +23,7 @@ from dbcalm_mariadb_cmd.jobs import (
     Places,
     RestoreJob,
     SyntheticJob,
+    WarmJob,
 )
 from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
@@ -163,6 +164,24 @@ class Planner:
         }
         answer = _accepted(job_id=job.job_id, id=command.id)
         return Plan(job, [], event, answer, f"exchange the data directory for {kept.folder}")
+
+    def warm(self, newest: Manifest) -> WarmJob:
+        """Plan to keep the chain of the newest backup prepared in the data directory."""
+        settings = self._settings
+        tool, chain = preflight.ready_for_warm(settings, newest)
+        effort, _ = capacity.for_restore(storing.effort(settings), capacity.available_memory())
+        places = self._places(tool, storing.programs_to_restore(settings, chain, tool))
+        require_opened(chain, settings.backup_dir, places.age, settings.encryption_identity_file, None)
+        return WarmJob(
+            job_id="warm",
+            places=places,
+            restore_id="warm",
+            seq=0,
+            chain=tuple(link.id for link in chain),
+            target="folder",
+            target_path=str(settings.data_dir),
+            effort=effort,
+        )
 
     def _chain(self, command: IncrementalBackup) -> tuple[list[Manifest], str | None]:
         """Return the base's chain, the base last, or an empty one and why a full backup has to do."""

@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbcalm_mariadb_cmd import warm
 from dbcalm_mariadb_cmd.adapter import server, tool
+from dbcalm_mariadb_cmd.adapter.tree import size_of
 from dbcalm_mariadb_cmd.builder import ENGINES, Engine
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.manifest import (
@@ -24,6 +26,9 @@ from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.timeline import comparable, series
 
 _TO_A_FOLDER = "restore to a folder instead"
+
+_SPARE_SHARE = 0.05
+"""Share of the database's disk that a warm copy leaves free."""
 
 RESERVE = 64 << 20
 """Bytes that stay free beside every estimate: logs, metadata, and what is written meanwhile."""
@@ -78,8 +83,10 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
             raise Refused(503, server.NOT_STOPPED)
         _require_empty(target_path)
         _require_inside(settings, chain[-1], _TO_A_FOLDER)
-    folder = target_path if target == "database" else target_path.parent
-    require_space(folder, sum(manifest.restored_size for manifest in chain), "the restore")
+    if target == "database":
+        require_space(target_path, _needed_with_warm(target_path, chain), "the restore")
+    else:
+        require_space(target_path.parent, _restored(chain), "the restore")
     return program
 
 
@@ -90,8 +97,44 @@ def ready_for_replace(settings: Settings, chain: list[Manifest], advice: Callabl
     program = backup_tool(settings)
     _require_same_tool(settings, program, chain[-1])
     _require_inside(settings, chain[-1], _TO_A_FOLDER)
-    require_space(settings.data_dir, sum(manifest.restored_size for manifest in chain), "the restore", advice)
+    require_space(settings.data_dir, _needed_with_warm(settings.data_dir, chain), "the restore", advice)
     return program
+
+
+def _restored(chain: list[Manifest]) -> int:
+    return sum(manifest.restored_size for manifest in chain)
+
+
+def _needed_with_warm(data_dir: Path, chain: list[Manifest]) -> int:
+    """Return the bytes that a restore into the data directory needs: none where the warm copy is taken, and else less
+    by the warm copy, which is removed first."""
+    if warm.is_ready(data_dir, chain):
+        return 0
+    return max(0, _restored(chain) - sum(map(size_of, warm.folders(data_dir))))
+
+
+def ready_for_warm(settings: Settings, newest: Manifest) -> tuple[Path, list[Manifest]]:
+    """Return the tool and the chain of the newest backup if that can be kept prepared in the data directory; raise
+    Refused."""
+    if settings.db_type != "mariadb":
+        raise Refused(409, "warm_restore is for MariaDB only")
+    program = backup_tool(settings)
+    _require_same_tool(settings, program, newest)
+    _require_inside(settings, newest, "warm_restore cannot be had")
+    chain = chain_of(settings.backup_dir, newest.id)
+    needed = _needed_with_warm(settings.data_dir, chain) + _spare(settings.data_dir)
+    require_space(settings.data_dir, needed, "the warm copy")
+    return program, chain
+
+
+def has_room_beside(data_dir: Path) -> bool:
+    """Tell whether the database has room to grow beside a warm copy that is there."""
+    return free_bytes(data_dir) >= _spare(data_dir)
+
+
+def _spare(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return int(status.f_blocks * status.f_frsize * _SPARE_SHARE)
 
 
 def ready_for_rollup(
@@ -235,7 +278,7 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _require_empty(data_dir: Path) -> None:
-    if _entries(data_dir):
+    if set(_entries(data_dir)) - set(warm.folders(data_dir)):
         raise Refused(503, f"{server.NOT_EMPTY}: {data_dir}")
     _require_writable(data_dir)
 

@@ -18,6 +18,7 @@ from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.storing import effort, expected_size, programs_to_restore, programs_to_store, storing
+from dbcalm_mariadb_cmd.warmer import Warmer
 
 _WITH_DATABASE = ("backup", "restore", "bring_back")
 _LISTED_AT_ONCE = 200
@@ -30,9 +31,10 @@ _MOST_TOLD = 900_000
 class Reports:
     """Answers questions. Nothing here takes a lock or changes anything."""
 
-    def __init__(self, settings: Settings, control: JobControl) -> None:
+    def __init__(self, settings: Settings, control: JobControl, warmer: Warmer) -> None:
         self._settings = settings
         self._control = control
+        self._warmer = warmer
         self._reporting = threading.Lock()
 
     def backups(self, command: ListBackups) -> Answer:
@@ -117,6 +119,7 @@ class Reports:
             chain=self._chain(newest),
             trash={"count": len(control.trash.entries()), "bytes": control.trash.size()},
             clock=control.history.clock.doubt(control.journal.now()),
+            warm=self._warmer.told(),
         )
 
     def _database(self, newest: Manifest | None) -> tuple[dict[str, object], object, int | None]:

@@ -7,6 +7,7 @@ leaves its target as empty as it was.
 
 from pathlib import Path
 
+from dbcalm_mariadb_cmd import warm
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED, server_process
@@ -44,16 +45,25 @@ def make_whole(
     lock: int,
     identity: int | None = None,
     *,
+    done: int = 0,
     stored_again: bool = False,
 ) -> Progress:
     """Make data of the chain, in ``job.data``, that a server can start with; take and raise as ``bring_back`` does.
+    So many of its links are ``done``: that data has them already. A restore into the database takes the warm copy where
+    that is what it would make.
+
     Return the progress so far, which leaves room for storing all of it where it is to be ``stored_again``."""
     places = job.places
     manifests = [read_manifest(places.backup(link)) for link in job.chain]
-    progress = _progress(job, manifests, stored_again=stored_again)
-    job.working.mkdir(mode=0o700, parents=job.target == "folder")
+    progress = _progress(job, manifests[done:], stored_again=stored_again)
     data = job.data
-    for manifest, folder, argv in zip(manifests, [data, *_increments(job)], prepares(job), strict=True):
+    if is_warm := job.target == "database" and warm.take(job):
+        output.add(b"dbcalm: the warm copy is taken\n")
+        done = len(manifests)
+    elif not done:
+        job.working.mkdir(mode=0o700, parents=job.target == "folder")
+    steps = list(zip(manifests, [data, *_increments(job)], prepares(job), strict=True))
+    for manifest, folder, argv in steps[done:]:
         progress.phase(f"copying {manifest.id}", _data_size(manifest), manifest.size)
         source = places.backup(manifest.id)
         if manifest.form == FOLDER:
@@ -69,7 +79,9 @@ def make_whole(
     if job.target == "database":
         _drop_metadata(job, data)
     set_modes(data)
-    if not stored_again:
+    if is_warm:
+        sync_folder(data)  # All else was on the disk when it was finished.
+    elif not stored_again:
         sync_file_system(data)
     return progress
 
@@ -77,7 +89,7 @@ def make_whole(
 def _progress(job: RestoreJob, manifests: list[Manifest], *, stored_again: bool) -> Progress:
     work = sum(_data_size(manifest) + _preparing(manifest) for manifest in manifests)
     stored = sum(manifest.size for manifest in manifests)
-    after = (1.0 if stored_again else _SYNCING_TAKES) * _data_size(manifests[0])
+    after = (1.0 if stored_again else _SYNCING_TAKES) * max(map(_data_size, manifests))
     return Progress(job.places.job(job.job_id), stored, work + after)
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from dbcalm_cmd.process import Server, allowed_uids, listening_socket
-from dbcalm_mariadb_cmd import runner
+from dbcalm_mariadb_cmd import runner, warming
 from dbcalm_mariadb_cmd.adapter.frozen import load_all
 from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, ConfigError, load
 from dbcalm_mariadb_cmd.handlers import Desk
@@ -23,6 +23,9 @@ def main() -> int:
     if sys.argv[1:2] == ["run"]:  # The frozen program is its own runner.
         load_all()  # A job goes on while an upgrade replaces the program's files.
         return runner.main(Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    if sys.argv[1:2] == ["warm"]:
+        load_all()
+        return warming.main(Path(sys.argv[2]), int(sys.argv[3]))
     try:
         path = Path(os.environ.get("DBCALM_CONFIG") or DEFAULT_CONFIG)
         settings = load(Settings, path)
@@ -36,6 +39,7 @@ def main() -> int:
     server = Server(listener, desk.handlers(), uids)
     desk.stopping = server.stopping
     server.run()
+    desk.close()
     return 0
 
 

@@ -31,6 +31,7 @@ class Settings:
     min_age: timedelta
     trash_delay: timedelta
     keep_replaced: timedelta
+    warm_restore: bool
     max_chain_length: int
     full_every: timedelta
     mariadb_cmd_socket: Path

@@ -237,6 +237,7 @@ READY = {
     "space": {"free_bytes": 53687091200, "needed_bytes": 1073741824},
     "trash": {"count": 2, "bytes": 1181116006},
     "clock": None,
+    "warm": None,
     "running": None,
 }
 SCHEDULE_REQUESTS = {

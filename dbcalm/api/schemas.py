@@ -495,6 +495,12 @@ class TrashState(Answer):
     bytes: int
 
 
+class WarmCopy(Answer):
+    backup_id: Annotated[str | None, Field(description="The newest backup, if that is kept prepared.")]
+    is_being_made: bool
+    problem: Annotated[str | None, Field(description="What is in its way.")]
+
+
 class Ready(Answer):
     ok: bool
     attention: Annotated[list[str], Field(description="What needs attention, the most urgent first.")]
@@ -506,6 +512,7 @@ class Ready(Answer):
     space: Space | None
     trash: TrashState | None
     clock: Annotated[str | None, Field(description="Why nothing is cleaned up, where the clock is in doubt.")]
+    warm: Annotated[WarmCopy | None, Field(description="Null where `warm_restore` is off.")]
     running: Process | None
 
 

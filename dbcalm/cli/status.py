@@ -5,8 +5,8 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -91,9 +91,19 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
         yield "space", f"{size(space['free_bytes'])} free{needed}"
         if trash["count"]:
             yield "trash", f"{trash['count']} deleted, {size(trash['bytes'])}; dbcalm backups list --deleted"
+        if engine["warm"] is not None:
+            yield "warm copy", _of_warm(engine["warm"])
     if report.running is not None:
         running = report.running
         yield "running", f"{running.type}, job {running.command_id}, since {times.short(running.start_time)}"
+
+
+def _of_warm(warm: Mapping[str, Any]) -> str:
+    if warm["backup_id"]:
+        return f"of {warm['backup_id']}: a restore of it into the database is a rename"
+    if warm["is_being_made"]:
+        return "is being made"
+    return f"none: {warm['problem']}" if warm["problem"] else "none yet"
 
 
 def _shortened(ids: list[str]) -> list[str]:

@@ -89,6 +89,7 @@ class Status:
             *cron_problem,
             *self._of_cleanup(),
             *_of_clock(engine),
+            *_of_warm(engine),
             *([] if services["dbcalm-api"] else ["the API does not answer; see that dbcalm-api runs"]),
         ]
         return Report(
@@ -217,3 +218,9 @@ def of_space(engine: Mapping[str, Any] | None) -> Iterator[str]:
 def _of_clock(engine: Mapping[str, Any] | None) -> Iterator[str]:
     if engine is not None and engine["clock"]:
         yield f"nothing is cleaned up: {engine['clock']}"
+
+
+def _of_warm(engine: Mapping[str, Any] | None) -> Iterator[str]:
+    warm = engine["warm"] if engine else None
+    if warm and warm["problem"]:
+        yield f"warm_restore is on, and the newest backup cannot be kept prepared: {warm['problem']}"

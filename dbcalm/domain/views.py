@@ -169,6 +169,7 @@ def report(found: Report) -> View:
         "space": engine.get("space"),
         "trash": engine.get("trash"),
         "clock": engine.get("clock"),
+        "warm": engine.get("warm"),
         "running": None if found.running is None else process(found.running),
     }
 

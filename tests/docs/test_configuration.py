@@ -35,4 +35,4 @@ def test_a_key_is_documented_with_its_default(key: str, default: object) -> None
     if default == "":
         assert shown <= {'""', "empty", ""}
     else:
-        assert shown == {str(default)}
+        assert shown == {str(default).lower() if isinstance(default, bool) else str(default)}

@@ -131,6 +131,7 @@ class FakeMysqlService:
         self.damaged: set[str] = set()
         self.logs: dict[str, str] = {}
         self.clock_doubt: str | None = None
+        self.warm: dict[str, Any] | None = None
         self.database = {"ok": True, "message": "/usr/bin/mariadb-backup 10.11.19, server 10.11.19"}
         self.free = 10**12
         self.chain_problem: str | None = None
@@ -300,6 +301,7 @@ class FakeMysqlService:
             "chain": {"ids": sorted(self.on_disk), "problem": self.chain_problem},
             "trash": {"count": len(self.trash), "bytes": 1000 * len(self.trash)},
             "clock": self.clock_doubt,
+            "warm": self.warm,
         }
         return Answer(200, "ok", data)
 

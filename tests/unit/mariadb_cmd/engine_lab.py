@@ -126,6 +126,7 @@ class Lab:
             min_age=timedelta(0),
             trash_delay=timedelta(hours=24),
             keep_replaced=timedelta(hours=24),
+            warm_restore=False,
             max_chain_length=0,
             full_every=timedelta(0),
             mariadb_cmd_socket=self.root / "socket",

@@ -18,7 +18,10 @@ from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.keeping import Keeper
 from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, encode_files
+from dbcalm_mariadb_cmd.plans import Planner
+from dbcalm_mariadb_cmd.reports import Reports
 from dbcalm_mariadb_cmd.settings import Settings
+from dbcalm_mariadb_cmd.warmer import Warmer
 
 DATA = "ibdata1"
 _CONTENT = b"data"
@@ -129,3 +132,9 @@ def refusal(call: Callable[..., object], *arguments: object) -> tuple[int, str]:
     with pytest.raises(Refused) as refused:
         call(*arguments)
     return refused.value.code, str(refused.value)
+
+
+def reports_of(settings: Settings, control: JobControl) -> Reports:
+    """Return what the service would tell of itself with these."""
+    planner = Planner(settings, settings.backup_dir / "restores", control.history)
+    return Reports(settings, control, Warmer(settings, control, planner))

@@ -44,6 +44,7 @@ class All:
     min_age: timedelta
     trash_delay: timedelta
     keep_replaced: timedelta
+    warm_restore: bool
     max_chain_length: int
     full_every: timedelta
     keep_last: int
@@ -138,6 +139,7 @@ def test_an_empty_file_gives_the_documented_defaults(write: Write, text: str) ->
         min_age=timedelta(0),
         trash_delay=timedelta(days=1),
         keep_replaced=timedelta(days=1),
+        warm_restore=False,
         max_chain_length=0,
         full_every=timedelta(0),
         keep_last=0,
@@ -247,6 +249,8 @@ for _name, _key in KEYS.items():
 _NO_WORD = ["''", "", "5", "true", "[low]", "{a: b}"]
 GOOD["stored_form"] = [(word, word) for word in ("auto", "folder", "zstd", "gzip")]
 BAD["stored_form"] = ["Zstd", "zip", "'zstd '", "zstd -19", *_NO_WORD]
+GOOD["warm_restore"] = [("true", True), ("false", False)]
+BAD["warm_restore"] = ["1", "0", "'true'", "maybe", "''", "", "[true]", "{a: true}"]
 GOOD["io_priority"] = [(word, word) for word in ("normal", "low", "idle")]
 BAD["io_priority"] = ["Low", "realtime", "7", *_NO_WORD]
 GOOD["prepare_memory"] = [("0", 0), ("1M", 1 << 20), ("'512M'", 512 << 20), ("999999G", 999_999 << 30)]

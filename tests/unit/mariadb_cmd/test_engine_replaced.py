@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from engine_lab import Lab, contents
-from engine_tiny import Clock
+from engine_tiny import Clock, reports_of
 
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import replaced, switch
@@ -20,7 +20,6 @@ from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.exchange import FACTS
 from dbcalm_mariadb_cmd.jobs import REMOVING, REPLACED, exclusive
-from dbcalm_mariadb_cmd.reports import Reports
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.switch import Switch
 
@@ -235,7 +234,7 @@ class TestSwitch:
 
 def test_reports_that_come_at_once_are_all_taken(lab: Lab) -> None:
     control = JobControl(lab.jobs, lab.backups)
-    desk = Reports(lab.settings, control)
+    desk = reports_of(lab.settings, control)
     (lab.jobs / "jobs" / JOB).mkdir(parents=True)
     want = os.urandom(8).hex()
     control.journal.append(

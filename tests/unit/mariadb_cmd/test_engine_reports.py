@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from engine_lab import CANNOT_CONNECT, Client, Lab
-from engine_tiny import DATA, Shelf
+from engine_tiny import DATA, Shelf, reports_of
 
 from dbcalm_cmd.process import Answer
 from dbcalm_cmd.wire import encode
@@ -31,7 +31,7 @@ def shelf(lab: Lab) -> Shelf:
 
 
 def report(shelf: Shelf) -> Reports:
-    return Reports(shelf.settings, shelf.control)
+    return reports_of(shelf.settings, shelf.control)
 
 
 def listed(shelf: Shelf, after: str = "", *, examine: bool = False) -> dict[str, dict[str, object]]:
@@ -156,9 +156,9 @@ class TestCheck:
         player = Client(shelf.lab)
         for name, value in client.items():
             setattr(player, name, value)
-        answer = Reports(player.settings(), shelf.control).check()
+        answer = reports_of(player.settings(), shelf.control).check()
         assert set(answer) == {
-            "code", "status", "database", "cause", "folders", "space", "chain", "trash", "clock",
+            "code", "status", "database", "cause", "folders", "space", "chain", "trash", "clock", "warm",
         }  # fmt: skip
         return answer
 

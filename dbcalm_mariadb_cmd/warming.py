@@ -1,0 +1,47 @@
+"""The process that makes the warm copy, or brings it up to the newest backup: started by the service in idle time, as
+``mysql``, behind everything else. It holds the lock of the warm copy, and whoever wants it away ends it at any moment.
+"""
+
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from dbcalm_mariadb_cmd import restore, warm
+from dbcalm_mariadb_cmd.adapter.linux import set_io_class
+from dbcalm_mariadb_cmd.adapter.tool import Output
+from dbcalm_mariadb_cmd.errors import JobFailed, describe
+from dbcalm_mariadb_cmd.jobs import WarmJob, read_order
+from dbcalm_mariadb_cmd.manifest import Damaged
+
+_LAST_OF_ALL, _IDLE = 19, 3
+
+
+def main(folder: Path, lock: int) -> int:
+    """Make the warm copy as this folder's order says; return 0, or 1 with one line on standard error and nothing left.
+    ``lock`` is the descriptor of its lock, held."""
+    warm.note_group(lock)
+    os.umask(0o027)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    os.nice(_LAST_OF_ALL)
+    with suppress(OSError):
+        set_io_class(_IDLE)
+    job = read_order(folder)
+    assert isinstance(job, WarmJob)
+    output = Output(folder / "output.log")
+    try:
+        restore.make_whole(job, output, lock, done=warm.begin(job))
+        warm.finish(job)
+    except (JobFailed, Damaged, OSError, ValueError) as error:
+        print(describe(error) if isinstance(error, OSError) else error, file=sys.stderr)
+        warm.remove(Path(job.places.data_dir))
+        return 1
+    finally:
+        output.finish()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
