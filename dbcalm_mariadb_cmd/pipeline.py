@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Self
 
 from dbcalm_mariadb_cmd.adapter import tool
-from dbcalm_mariadb_cmd.adapter.linux import begin_writeback, die_with_parent
+from dbcalm_mariadb_cmd.adapter.linux import Writeback, die_with_parent
 from dbcalm_mariadb_cmd.adapter.tree import FileState, no_link, write_all
 from dbcalm_mariadb_cmd.errors import JobFailed
 
 _PIECE = 1 << 20
-_SENT_AT_ONCE = 16 << 20
 _LINE_LIMIT = 4096
 _TAIL_LINES = 40
 _BROKEN = "Broken pipe"
@@ -310,16 +309,14 @@ def _judge(place: int, member: Member, return_code: int, said: list[str]) -> _Fa
 
 def _store(outlet: int, target: Path) -> FileState:
     """Write all that comes out of a pipe into a new file; return the file's state."""
-    digest, buffer, unsent = hashlib.sha256(), bytearray(_PIECE), 0
+    digest, buffer = hashlib.sha256(), bytearray(_PIECE)
     with open(target, "xb", buffering=0) as file:
+        sending = Writeback(file.fileno())
         while count := os.readv(outlet, [buffer]):
             piece = memoryview(buffer)[:count]
             digest.update(piece)
             write_all(file.fileno(), piece)
-            unsent += count
-            if unsent >= _SENT_AT_ONCE:
-                begin_writeback(file.fileno())
-                unsent = 0
+            sending.wrote(count)
         # The sync of the whole file system, which follows, does not tell of an error that somebody else was told of.
         os.fsync(file.fileno())
         status = os.fstat(file.fileno())

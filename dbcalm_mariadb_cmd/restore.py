@@ -67,7 +67,7 @@ def make_whole(
         progress.phase(f"copying {manifest.id}", _data_size(manifest), manifest.size)
         source = places.backup(manifest.id)
         if manifest.form == FOLDER:
-            _copy(source, manifest, folder, progress)
+            _copy(source, manifest, folder, progress, to_stay=folder == data)
         else:
             bring(source, manifest, folder, places, output, progress.add, lock, identity)
         progress.phase(f"preparing {manifest.id}", _preparing(manifest))
@@ -89,7 +89,7 @@ def make_whole(
 def _progress(job: RestoreJob, manifests: list[Manifest], *, stored_again: bool) -> Progress:
     work = sum(_data_size(manifest) + _preparing(manifest) for manifest in manifests)
     stored = sum(manifest.size for manifest in manifests)
-    after = (1.0 if stored_again else _SYNCING_TAKES) * max(map(_data_size, manifests))
+    after = (1.0 if stored_again else _SYNCING_TAKES) * max(map(_data_size, manifests), default=0)
     return Progress(job.places.job(job.job_id), stored, work + after)
 
 
@@ -135,10 +135,10 @@ def undo(job: RestoreJob) -> bool:
     return False
 
 
-def _copy(source: Path, manifest: Manifest, target: Path, progress: Progress) -> None:
-    files = read_files(source, manifest)
+def _copy(source: Path, manifest: Manifest, target: Path, progress: Progress, *, to_stay: bool) -> None:
+    sums = {name: state.sha256 for name, state in read_files(source, manifest).items()}
     try:
-        copy_tree(source, target, {name: state.sha256 for name, state in files.items()}, progress.add)
+        copy_tree(source, target, sums, progress.add, to_stay=to_stay)
     except ValueError as error:
         raise JobFailed(f"backup {manifest.id} is damaged: {error}") from error
 

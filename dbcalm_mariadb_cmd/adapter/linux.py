@@ -17,6 +17,7 @@ _STATX_BTIME = 0x800
 _STATX_SIZE = 256
 _BTIME_OFFSET = 80
 _SYNC_FILE_RANGE_WRITE = 2
+_SENT_AT_ONCE = 8 << 20
 _FICLONE = 0x40049409
 _CANNOT_SHARE = (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.ENOSYS, errno.EPERM)
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
@@ -50,6 +51,22 @@ def begin_writeback(descriptor: int) -> None:
     _LIBC.sync_file_range(
         descriptor, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
     )
+
+
+class Writeback:
+    """Lets the kernel write a file to the device while more is written to it: the device has work from the beginning,
+    and never so much at once that whoever writes has to wait for it. Nothing is done for a descriptor of None."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        self._unsent = 0
+
+    def wrote(self, count: int) -> None:
+        """Take note of so many more bytes."""
+        self._unsent += count
+        if self._descriptor is not None and self._unsent >= _SENT_AT_ONCE:
+            begin_writeback(self._descriptor)
+            self._unsent = 0
 
 
 def share_bytes(source: int, target: int) -> bool:

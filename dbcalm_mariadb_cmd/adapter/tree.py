@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from dbcalm_mariadb_cmd.adapter.linux import begin_writeback, share_bytes
+from dbcalm_mariadb_cmd.adapter.linux import Writeback, share_bytes
 
 _FILE_MODE, _FOLDER_MODE = 0o660, 0o700
 _CHUNK = 1 << 18
@@ -80,12 +80,19 @@ def file_state(path: Path) -> FileState:
     return state
 
 
-def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Callable[[int], None]) -> None:
+def copy_tree(
+    source: Path,
+    target: Path,
+    names: dict[str, str],
+    on_bytes: Callable[[int], None],
+    *,
+    to_stay: bool = True,
+) -> None:
     """Copy the named files (path below the folder: expected SHA-256; a path that ends in "/" is a folder) into a new
     folder, and raise ValueError naming the first file that is not what was expected.
 
     Where the file system can share the bytes of two files, nothing is written. ``on_bytes`` is told of them piece by
-    piece, by several threads at once.
+    piece, by several threads at once. A copy that is not ``to_stay`` is removed soon, and is not sent to the disk.
     """
     target.mkdir(_FOLDER_MODE)
     for name in names:
@@ -94,7 +101,8 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
     files = [name for name in names if not name.endswith("/")]
     with ThreadPoolExecutor(_WORKERS) as pool:
         jobs = [
-            pool.submit(_copy_file, source / name, target / name, names[name], on_bytes) for name in files
+            pool.submit(_copy_file, source / name, target / name, names[name], on_bytes, to_stay)
+            for name in files
         ]
         try:
             for job in jobs:
@@ -104,7 +112,9 @@ def copy_tree(source: Path, target: Path, names: dict[str, str], on_bytes: Calla
             raise
 
 
-def _copy_file(source: Path, target: Path, sha256: str, on_bytes: Callable[[int], None]) -> None:
+def _copy_file(
+    source: Path, target: Path, sha256: str, on_bytes: Callable[[int], None], to_stay: bool
+) -> None:
     with (
         open(source, "rb", buffering=0, opener=no_link) as original,
         open(target, "x+b", buffering=0) as copy,
@@ -114,20 +124,21 @@ def _copy_file(source: Path, target: Path, sha256: str, on_bytes: Callable[[int]
             found = hashlib.file_digest(original, "sha256").hexdigest()
             on_bytes(os.fstat(copy.fileno()).st_size)
         else:
-            found = _copy_bytes(original, copy, on_bytes)
+            found = _copy_bytes(original, copy, on_bytes, to_stay)
         if found != sha256:
             raise ValueError(f"the checksum of {source} differs")
 
 
-def _copy_bytes(original: FileIO, copy: FileIO, on_bytes: Callable[[int], None]) -> str:
+def _copy_bytes(original: FileIO, copy: FileIO, on_bytes: Callable[[int], None], to_stay: bool) -> str:
     """Copy a file; return the SHA-256 of what was read, and so of what was written."""
     digest, buffer = hashlib.sha256(), bytearray(_CHUNK)
+    sending = Writeback(copy.fileno() if to_stay else None)
     while count := original.readinto(buffer):
         piece = memoryview(buffer)[:count]
         digest.update(piece)
         write_all(copy.fileno(), piece)
+        sending.wrote(count)
         on_bytes(count)
-    begin_writeback(copy.fileno())
     return digest.hexdigest()
 
 
