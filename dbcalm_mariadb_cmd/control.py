@@ -139,14 +139,7 @@ class JobControl:
         no identity: what that opens was made whole before."""
         with in_memory(identity) as descriptor:
             inherited = (lock,) if descriptor is None else (lock, descriptor)
-            process = subprocess.Popen(
-                [*own_command("run", "runner"), str(job.places.job(job.job_id)), *map(str, inherited)],
-                env=own_environment(),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                pass_fds=inherited,
-                start_new_session=True,
-            )
+            process = start_own("run", "runner", job.places.job(job.job_id), inherited)
         threading.Thread(target=self._attend, args=(process, job.job_id), daemon=True).start()
 
     def _attend(self, process: subprocess.Popen[bytes], job_id: str) -> None:
@@ -207,15 +200,21 @@ class JobControl:
         return True
 
 
-def own_command(word: str, module: str) -> list[str]:
-    """Return the command that starts another process of this service: the frozen program takes a word for it, which is
-    else a module. It is started in ``own_environment``."""
+def start_own(
+    word: str, module: str, folder: Path, inherited: tuple[int, ...], stderr: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start another process of this service, in a session of its own, for the order in a folder: the frozen program
+    takes a word for it, which is else a module. It inherits these descriptors, which are its further arguments."""
     if getattr(sys, "frozen", False):
-        return [sys.executable, word]
-    # -S: it needs no installed package.
-    return [sys.executable, "-S", "-m", f"dbcalm_mariadb_cmd.{module}"]
-
-
-def own_environment() -> dict[str, str]:
-    """Return the whole environment of such a process."""
-    return {**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        command = [sys.executable, word]
+    else:  # -S: it needs no installed package.
+        command = [sys.executable, "-S", "-m", f"dbcalm_mariadb_cmd.{module}"]
+    return subprocess.Popen(
+        [*command, str(folder), *map(str, inherited)],
+        env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stderr=stderr,
+        pass_fds=inherited,
+        start_new_session=True,
+    )

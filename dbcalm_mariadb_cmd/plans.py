@@ -40,6 +40,8 @@ _KEYS_APART = (
 )
 _TOLD_REASONS = 3
 _LONGEST_REASON = 400
+_LAST_NICENESS, _IDLE_CLASS = 19, 3
+"""What makes a process stand back behind everything else (nice(2), ioprio_set(2))."""
 
 
 class Planner:
@@ -107,8 +109,7 @@ class Planner:
         else:
             tool = preflight.ready_for_restore(self._settings, chain, command.target, target_path)
         places = self._places(tool, storing.programs_to_restore(self._settings, chain, tool))
-        keys = self._settings.encryption_identity_file
-        require_opened(chain, self._settings.backup_dir, places.age, keys, command.identity)
+        self._require_opened(chain, places, command.identity)
         job = RestoreJob(
             job_id=command.job_id,
             places=places,
@@ -171,7 +172,7 @@ class Planner:
         tool, chain = preflight.ready_for_warm(settings, newest)
         effort, _ = capacity.for_restore(storing.effort(settings), capacity.available_memory())
         places = self._places(tool, storing.programs_to_restore(settings, chain, tool))
-        require_opened(chain, settings.backup_dir, places.age, settings.encryption_identity_file, None)
+        self._require_opened(chain, places)
         return WarmJob(
             job_id="warm",
             places=places,
@@ -180,7 +181,7 @@ class Planner:
             chain=tuple(link.id for link in chain),
             target="folder",
             target_path=str(settings.data_dir),
-            effort=effort,
+            effort=replace(effort, niceness=_LAST_NICENESS, io_class=_IDLE_CLASS),
         )
 
     def _chain(self, command: IncrementalBackup) -> tuple[list[Manifest], str | None]:
@@ -251,7 +252,7 @@ class Planner:
         effort, less = capacity.for_restore(storing.effort(settings), memory)
         _, how, fewer = capacity.for_backup(replace(effort, parallel=1), how, memory)
         places = self._places(tool, storing.programs_to_roll_up(settings, chain, how, tool))
-        require_opened(chain, settings.backup_dir, places.age, settings.encryption_identity_file, None)
+        self._require_opened(chain, places)
         needed, newest = sum(link.restored_size for link in chain), chain[-1]
         if how.form != FOLDER:
             needed += storing.expected_size(chain[0].restored_size, how, chain[0])
@@ -276,6 +277,10 @@ class Planner:
         if newest is None or doubt(newest, ready.server, self._history.restored_seq):
             return None
         return newest.timeline
+
+    def _require_opened(self, chain: list[Manifest], places: Places, identity: str | None = None) -> None:
+        settings = self._settings
+        require_opened(chain, settings.backup_dir, places.age, settings.encryption_identity_file, identity)
 
     def _trash_advice(self) -> str:
         trash = Trash(self._settings.backup_dir, self._settings.job_dir, self._history.journal)

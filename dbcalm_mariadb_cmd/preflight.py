@@ -83,7 +83,6 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
             raise Refused(503, server.NOT_STOPPED)
         _require_empty(target_path)
         _require_inside(settings, chain[-1], _TO_A_FOLDER)
-    if target == "database":
         require_space(target_path, _needed_with_warm(target_path, chain), "the restore")
     else:
         require_space(target_path.parent, _restored(chain), "the restore")

@@ -83,9 +83,7 @@ def journal_end(journal: Journal, job_id: str, end: End, output: str | None) -> 
 def main(folder: Path, lock: int, identity: int | None = None) -> int:
     """Do the job of this folder; return 0 if its end, good or bad, is in the journal. The descriptors are the lock and,
     where a restore came with one, what opens its backups."""
-    os.umask(0o027)
-    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # The tool opens every table.
+    set_limits()
     job = read_order(folder)
     journal = Journal(Path(job.places.job_dir, "journal"))
     output = Output(folder / "output.log")
@@ -97,6 +95,13 @@ def main(folder: Path, lock: int, identity: int | None = None) -> int:
         journal_end(journal, job.job_id, end, None)
     forget_old_logs(Path(job.places.job_dir))
     return 0
+
+
+def set_limits() -> None:
+    """Let nobody else read what this process writes, and the tool open every table."""
+    os.umask(0o027)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
 
 
 def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: int | None = None) -> End:
@@ -128,10 +133,10 @@ def _work(
     identity: int | None,
 ) -> End:
     if isinstance(job, BackupJob):
-        _yield_to_others(job.effort, output)
+        yield_to_others(job.effort, output)
         return End(backup=backup.make(job, output, lock))
     if isinstance(job, SyntheticJob):
-        _yield_to_others(job.effort, output)
+        yield_to_others(job.effort, output)
         return End(backup=synthetic.make(job, output, lock))
     if isinstance(job, BringBackJob) or job.replaces:
         replace.carry_out(job, output, lock, journal, identity)
@@ -140,7 +145,7 @@ def _work(
     return End()
 
 
-def _yield_to_others(effort: Effort, output: Output) -> None:
+def yield_to_others(effort: Effort, output: Output) -> None:
     """Let this process and all that it starts stand back, as configured. Where that cannot be, the backup is made
     all the same, and its log says so."""
     try:

@@ -81,16 +81,15 @@ def store_files(
     output: tool.Output,
     on_bytes: Callable[[int], None],
     lock: int,
-) -> tuple[dict[str, FileState], int]:
+) -> Stored:
     """Store the files of a folder, whose names are listed in a file, as a stream in another folder, which has the
-    tool's facts already. Return the state of each file and folder there, and the bytes that a restore will write; raise
-    JobFailed or OSError."""
+    tool's facts already; raise JobFailed or OSError."""
     streaming = stream_argv(places.unstream, data, names)
     members = [Member(Path(places.unstream).name, streaming), *_packing(storing, places)]
     name = stream_name(storing.form, storing.recipients)
     log = Log(output, lambda _line: None)
     state, data_size = pack(members, folder / name, log, lock, on_bytes=on_bytes)
-    return {name: state, **_beside(folder)}, data_size
+    return Stored({name: state, **_beside(folder)}, data_size, [])
 
 
 def _beside(folder: Path) -> dict[str, FileState]:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd import restore
 from dbcalm_mariadb_cmd.adapter import tool
-from dbcalm_mariadb_cmd.adapter.tree import FileState, remove_tree, walk
+from dbcalm_mariadb_cmd.adapter.tree import remove_tree, walk
 from dbcalm_mariadb_cmd.backup import name_it, named, states_of
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER
 from dbcalm_mariadb_cmd.jobs import RestoreJob, SyntheticJob
 from dbcalm_mariadb_cmd.manifest import Manifest, read_manifest
 from dbcalm_mariadb_cmd.progress import Progress
-from dbcalm_mariadb_cmd.streams import store_files
+from dbcalm_mariadb_cmd.streams import Stored, store_files
 
 _FACTS = ("checkpoints", "info", "binlog_info")
 
@@ -33,7 +33,8 @@ def make(job: SyntheticJob, output: tool.Output, lock: int) -> Manifest:
         files = states_of(job.working)
         data_size = sum(state.size for state in files.values())
     else:
-        files, data_size = _stream(job, bringing.data, output, progress, lock)
+        stored = _stream(job, bringing.data, output, progress, lock)
+        files, data_size = stored.files, stored.data_size
     remove_tree(bringing.working)
     rolled_up = replace(
         newest,
@@ -81,11 +82,8 @@ def _bringing(job: SyntheticJob) -> RestoreJob:
     )
 
 
-def _stream(
-    job: SyntheticJob, data: Path, output: tool.Output, progress: Progress, lock: int
-) -> tuple[dict[str, FileState], int]:
-    """Store what is in a folder as a stream, with the tool's facts beside it; return the state of each file and folder
-    of the backup, and the bytes that a restore of it writes."""
+def _stream(job: SyntheticJob, data: Path, output: tool.Output, progress: Progress, lock: int) -> Stored:
+    """Store what is in a folder as a stream, with the tool's facts beside it."""
     beside = job.working / CHECKPOINTS
     beside.mkdir(mode=0o700, parents=True)
     names = [name for name, _ in walk(data) if not name.endswith("/")]

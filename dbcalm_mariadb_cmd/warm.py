@@ -77,13 +77,13 @@ def is_ready(data_dir: Path, chain: list[Manifest]) -> bool:
 def take(job: RestoreJob) -> bool:
     """Make the warm copy the data of this job, and return True, if it is just the job's chain; else remove it."""
     data_dir = Path(job.places.data_dir)
-    stop(Path(job.places.job_dir))
-    if is_ready(data_dir, [read_manifest(job.places.backup(link)) for link in job.chain]):
-        (data_dir / WARM).rename(job.working)
-        sync_folder(data_dir)
-        return True
-    remove(data_dir)
-    return False
+    with alone(Path(job.places.job_dir)):
+        if is_ready(data_dir, [read_manifest(job.places.backup(link)) for link in job.chain]):
+            (data_dir / WARM).rename(job.working)
+            sync_folder(data_dir)
+            return True
+        remove(data_dir)
+        return False
 
 
 def begin(job: WarmJob) -> int:
@@ -117,7 +117,7 @@ def folders(data_dir: Path) -> list[Path]:
 
 
 def remove(data_dir: Path) -> None:
-    """Remove the warm copy, finished or not; raise OSError. Nobody may be making it."""
+    """Remove the warm copy, finished or not; raise OSError. The caller holds the lock."""
     for folder in folders(data_dir):
         with suppress(FileNotFoundError):
             (folder / _FACTS).unlink()
@@ -126,22 +126,20 @@ def remove(data_dir: Path) -> None:
 
 @contextmanager
 def making(job_dir: Path) -> Iterator[int | None]:
-    """Yield the descriptor of the lock of whoever makes the warm copy, held, or None if somebody does. A process that
-    inherits it goes on holding it when this ends."""
+    """Yield the descriptor of the lock of the warm copy, held, or None if somebody holds it. A process that inherits it
+    goes on holding it when this ends. Whoever makes the warm copy, takes it or removes it holds it."""
     descriptor = _open_lock(job_dir)
     try:
-        if _is_locked(descriptor):
-            os.ftruncate(descriptor, 0)
-            yield descriptor
-        else:
-            yield None
+        yield descriptor if _is_locked(descriptor) else None
     finally:
         os.close(descriptor)
 
 
-def stop(job_dir: Path) -> None:
-    """End whoever makes the warm copy, and return once nothing of it runs. The file of the lock has the number of its
-    group of processes, which is nobody else's for as long as one of them lives and so holds the lock."""
+@contextmanager
+def alone(job_dir: Path) -> Iterator[None]:
+    """End whoever makes the warm copy, and hold the lock in this block, in which nothing else of the maker's runs. The
+    lock's file has the number of the maker's group of processes, which is nobody else's for as long as one of them
+    lives and so holds the lock; it is empty while somebody else does."""
     descriptor = _open_lock(job_dir)
     try:
         while not _is_locked(descriptor):
@@ -150,13 +148,13 @@ def stop(job_dir: Path) -> None:
                 with suppress(ProcessLookupError):
                     os.killpg(int(written), signal.SIGKILL)
             time.sleep(_PAUSE_SECONDS)
-        os.ftruncate(descriptor, 0)
+        yield
     finally:
         os.close(descriptor)
 
 
 def note_group(descriptor: int) -> None:
-    """Let ``stop`` know which group of processes, that of this one, holds the lock."""
+    """Let ``alone`` know which group of processes, that of this one, holds the lock."""
     os.pwrite(descriptor, str(os.getpgid(0)).encode(), 0)
 
 
@@ -169,6 +167,7 @@ def _is_locked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    os.ftruncate(descriptor, 0)
     return True
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 from dbcalm_mariadb_cmd import preflight, warm
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
-from dbcalm_mariadb_cmd.control import JobControl, own_command, own_environment
+from dbcalm_mariadb_cmd.control import JobControl, start_own
 from dbcalm_mariadb_cmd.errors import Refused, describe
 from dbcalm_mariadb_cmd.jobs import write_order
 from dbcalm_mariadb_cmd.manifest import Manifest
@@ -19,7 +19,7 @@ class Warmer:
         self._settings = settings
         self._control = control
         self._planner = planner
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._tried: tuple[str, int] | None = None
         self._problem: str | None = None
 
@@ -53,13 +53,14 @@ class Warmer:
     def remove(self) -> None:
         """Take it away, finished or not; raise OSError."""
         if warm.folders(self._settings.data_dir):
-            self.stop()
-            warm.remove(self._settings.data_dir)
+            with warm.alone(self._settings.job_dir):
+                warm.remove(self._settings.data_dir)
 
     def stop(self) -> None:
         """End whoever makes it; raise OSError."""
         if warm.is_being_made(self._settings.data_dir):
-            warm.stop(self._settings.job_dir)
+            with warm.alone(self._settings.job_dir):
+                pass
 
     def _begin_if_wanted(self) -> None:
         """Begin unless it has the newest backup, a job is running, or this was tried before: what failed will fail
@@ -88,16 +89,7 @@ class Warmer:
                 remove_tree(folder)
             write_order(job)
             self._problem = None
-            self._process = subprocess.Popen(
-                [*own_command("warm", "warming"), str(folder), str(lock)],
-                env=own_environment(),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                pass_fds=(lock,),
-                start_new_session=True,
-            )
+            self._process = start_own("warm", "warming", folder, (lock,), stderr=subprocess.PIPE)
 
     def _note_end(self) -> None:
         process = self._process
@@ -105,5 +97,5 @@ class Warmer:
             return
         _, said = process.communicate()
         if process.returncode > 0:
-            self._problem = said.strip() or "the process that makes it failed"
+            self._problem = said.decode("utf-8", "replace").strip() or "the process that makes it failed"
         self._process = None

@@ -2,35 +2,25 @@
 ``mysql``, behind everything else. It holds the lock of the warm copy, and whoever wants it away ends it at any moment.
 """
 
-import os
-import resource
 import sys
-from contextlib import suppress
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import restore, warm
-from dbcalm_mariadb_cmd.adapter.linux import set_io_class
+from dbcalm_mariadb_cmd import restore, runner, warm
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.errors import JobFailed, describe
 from dbcalm_mariadb_cmd.jobs import WarmJob, read_order
 from dbcalm_mariadb_cmd.manifest import Damaged
-
-_LAST_OF_ALL, _IDLE = 19, 3
 
 
 def main(folder: Path, lock: int) -> int:
     """Make the warm copy as this folder's order says; return 0, or 1 with one line on standard error and nothing left.
     ``lock`` is the descriptor of its lock, held."""
     warm.note_group(lock)
-    os.umask(0o027)
-    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    os.nice(_LAST_OF_ALL)
-    with suppress(OSError):
-        set_io_class(_IDLE)
+    runner.set_limits()
     job = read_order(folder)
     assert isinstance(job, WarmJob)
     output = Output(folder / "output.log")
+    runner.yield_to_others(job.effort, output)
     try:
         restore.make_whole(job, output, lock, done=warm.begin(job))
         warm.finish(job)

@@ -64,9 +64,14 @@ class Writeback:
     def wrote(self, count: int) -> None:
         """Take note of so many more bytes."""
         self._unsent += count
-        if self._descriptor is not None and self._unsent >= _SENT_AT_ONCE:
+        if self._unsent >= _SENT_AT_ONCE:
+            self.send()
+
+    def send(self) -> None:
+        """Let the kernel begin with what it has not been told of."""
+        if self._descriptor is not None:
             begin_writeback(self._descriptor)
-            self._unsent = 0
+        self._unsent = 0
 
 
 def share_bytes(source: int, target: int) -> bool:

@@ -139,6 +139,7 @@ def _copy_bytes(original: FileIO, copy: FileIO, on_bytes: Callable[[int], None],
         write_all(copy.fileno(), piece)
         sending.wrote(count)
         on_bytes(count)
+    sending.send()
     return digest.hexdigest()
 
 

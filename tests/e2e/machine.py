@@ -199,17 +199,17 @@ def make(folder: Path) -> Machine:
 def install(machine: Machine, package: Path) -> str:
     """Install a package, or the newer one, as an administrator does who keeps his own settings where a new version has
     others; return what that said."""
-    shutil.copy(package, machine.root / "root" / package.name)
+    shutil.copy(package, machine.root / "srv" / package.name)
     options = "--yes --no-install-recommends --option Dpkg::Options::=--force-confold"
-    return machine.run(f"apt-get install {options} /root/{package.name} 2>&1", seconds=180)
+    return machine.run(f"apt-get install {options} /srv/{package.name} 2>&1", seconds=180)
 
 
 def set_up(machine: Machine) -> str:
     """Take the rest of the way to a first backup, with one command; return what that said."""
-    machine.write("root/password", f"{PASSWORD}\n", 0o600)
+    machine.write("srv/password", f"{PASSWORD}\n", 0o600)
     return machine.run(
         "dbcalm setup --yes --create-backup-user --user admin --password-stdin --schedule none --backup "
-        "< /root/password 2>&1"
+        "< /srv/password 2>&1"
     )
 
 

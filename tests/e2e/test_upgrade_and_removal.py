@@ -31,7 +31,7 @@ def dbcalm_processes(machine: Machine) -> str:
 def test_a_unit_that_was_disabled_stays_so(machine: Machine) -> None:
     machine.run("systemctl disable --now --quiet dbcalm-api")
     install(machine, packages.of_checkout())
-    machine.run(f"apt-get install --reinstall --yes /root/{packages.of_checkout().name}", seconds=180)
+    machine.run(f"apt-get install --reinstall --yes /srv/{packages.of_checkout().name}", seconds=180)
     assert machine.try_to("systemctl is-enabled dbcalm-api").stdout.strip() == "disabled"
     machine.run("systemctl enable --now --quiet dbcalm-api")
 

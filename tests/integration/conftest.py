@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,14 @@ CREATE TABLE shop.`odd/näme #1` (id INT PRIMARY KEY) ENGINE=InnoDB;
 CREATE TABLE shop.packed (id INT PRIMARY KEY, body VARCHAR(200)) ENGINE=InnoDB ROW_FORMAT=COMPRESSED;
 INSERT INTO shop.packed SELECT seq, SHA1(seq) FROM seq_1_to_2000;
 """
+
+SMALL_SHOP = (
+    "CREATE DATABASE shop; USE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY, body VARCHAR(600));"
+    "INSERT INTO shop.orders SELECT seq, SHA2(seq, 512) FROM seq_1_to_5000;"
+    "CREATE TABLE shop.log (id INT PRIMARY KEY, body VARCHAR(200)) ENGINE=Aria;"
+    "INSERT INTO shop.log SELECT seq, MD5(seq) FROM seq_1_to_500"
+)
+"""For a module whose database is restored again and again."""
 
 KEPT_FOR_A_DAY = {
     "backup_type": "full", "frequency": "daily", "hour": 3, "minute": 0, "enabled": False,
@@ -59,6 +67,18 @@ class Rig:
             built = {"type": "incremental", "from_backup_id": base} if base else {}
             self.backup(id=name, **built, **order)
         return list(names)
+
+    def points(self, name: str, forms: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Make a full backup and incrementals on it in these forms, with changes before each; return the checksums of
+        the tables as they are at each backup."""
+        points: dict[str, dict[str, str]] = {}
+        base = None
+        for number, form in enumerate(forms):
+            self.change()
+            order = {"type": "incremental", "from_backup_id": base} if base else {"type": "full"}
+            base = str(self.backup(id=f"{name}-{number}", form=form, **order)["resource_id"])
+            points[base] = self.tables()
+        return points
 
     def restore(self, backup_id: str, target: str) -> Path:
         """Restore a backup, which must succeed; return where it is now."""
@@ -224,26 +244,30 @@ def keys(rig: Rig) -> Iterator[tuple[str, str, Path]]:
     file.unlink()
 
 
-@pytest.fixture(scope="session")
-def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    folder = tmp_path_factory.mktemp("sandbox")
+@contextmanager
+def sandbox_with(folder: Path, statements: str) -> Iterator[Sandbox]:
+    """Give an installation whose database has been told these statements."""
     sandbox = Sandbox.up(folder)
     try:
-        sandbox.sql(f"CREATE DATABASE scratch; USE scratch; {_SCHEMA}")
-        yield Rig(sandbox)
+        sandbox.sql(statements)
+        yield sandbox
     finally:
         sandbox.down()
+
+
+@pytest.fixture(scope="session")
+def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    statements = f"CREATE DATABASE scratch; USE scratch; {_SCHEMA}"
+    with sandbox_with(tmp_path_factory.mktemp("sandbox"), statements) as sandbox:
+        yield Rig(sandbox)
 
 
 @pytest.fixture(scope="session")
 def shared_plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    sandbox = Sandbox.up(tmp_path_factory.mktemp("plain") / "sandbox")
     table = "(id INT PRIMARY KEY, body VARCHAR(200))"
-    try:
-        sandbox.sql(f"CREATE DATABASE shop; CREATE TABLE shop.orders {table}; CREATE TABLE shop.log {table}")
+    statements = f"CREATE DATABASE shop; CREATE TABLE shop.orders {table}; CREATE TABLE shop.log {table}"
+    with sandbox_with(tmp_path_factory.mktemp("plain") / "sandbox", statements) as sandbox:
         yield Rig(sandbox)
-    finally:
-        sandbox.down()
 
 
 @pytest.fixture

@@ -26,14 +26,9 @@ def test_any_chain_of_any_forms_comes_back_to_any_target(rig: Rig, seed: int) ->
     """Each chain is drawn by chance: forms, length, targets. Between them every pair of neighbours occurs."""
     chance = random.Random(seed)
     forms = [FORMS[seed % 3], *chance.choices(FORMS, k=3)]
-    points: dict[str, dict[str, str]] = {}
-    base = None
-    for number, form in enumerate(forms):
-        rig.change()
-        order = {"type": "incremental", "from_backup_id": base} if base else {"type": "full"}
-        base = str(rig.backup(id=f"forms-{seed}-{number}", form=form, **order)["resource_id"])
-        points[base] = rig.tables()
-        made = rig.api.call("GET", f"/backups/{base}")
+    points = rig.points(f"forms-{seed}", forms)
+    for name, form in zip(points, forms, strict=True):
+        made = rig.api.call("GET", f"/backups/{name}")
         assert (made["form"], made["recipients"]) == (form, [])
         assert (made["data_size"] == made["size"]) == (form == "folder")
     stored = {name: rig.stored(name) for name in points}

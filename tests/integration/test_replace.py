@@ -20,7 +20,7 @@ from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR, REPLACED
 from dbcalm_mariadb_cmd.replace import DONE, FAILED, MOVED, MOVING, RETURNING, STOPPING
 from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line, wait_until
-from tests.integration.conftest import Rig
+from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
 
 pytestmark = pytest.mark.integration
 
@@ -90,20 +90,11 @@ class Replacing(Rig):
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replacing]:
-    sandbox = Sandbox.up(tmp_path_factory.mktemp("replace") / "sandbox")
-    try:
+    with sandbox_with(tmp_path_factory.mktemp("replace") / "sandbox", SMALL_SHOP) as sandbox:
         rig = Replacing(sandbox)
-        sandbox.sql(
-            "CREATE DATABASE shop; USE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY, body VARCHAR(600));"
-            "INSERT INTO shop.orders SELECT seq, SHA2(seq, 512) FROM seq_1_to_5000;"
-            "CREATE TABLE shop.log (id INT PRIMARY KEY, body VARCHAR(200)) ENGINE=Aria;"
-            "INSERT INTO shop.log SELECT seq, MD5(seq) FROM seq_1_to_500"
-        )
         rig.chain("full", "base")
         rig.known = rig.tables()
         yield rig
-    finally:
-        sandbox.down()
 
 
 @pytest.fixture

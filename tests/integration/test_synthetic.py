@@ -20,23 +20,11 @@ def rolled_up(rig: Rig, **order: object) -> str:
     return str(rig.backup(type="full", synthetic=True, **order)["resource_id"])
 
 
-def changed_chain(rig: Rig, name: str, forms: list[str]) -> dict[str, dict[str, str]]:
-    """Make a chain under changes; return the tables as they were at each of its points."""
-    points: dict[str, dict[str, str]] = {}
-    base = None
-    for number, form in enumerate(forms):
-        rig.change()
-        order = {"type": "incremental", "from_backup_id": base} if base else {"type": "full"}
-        base = str(rig.backup(id=f"{name}-{number}", form=form, **order)["resource_id"])
-        points[base] = rig.tables()
-    return points
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_it_equals_the_chain_and_carries_on(rig: Rig, form: str) -> None:
     """The chain, its roll-up, incrementals on that, and the roll-up of those all come back as they were."""
     chance = random.Random(form)
-    points = changed_chain(rig, f"up-{form}", chance.choices(FORMS, k=3))
+    points = rig.points(f"up-{form}", chance.choices(FORMS, k=3))
     newest = list(points)[-1]
     rig.change()  # What the server has got since is not in it.
     up = rolled_up(rig, id=f"up-{form}", form=form)
@@ -62,7 +50,7 @@ def test_it_equals_the_chain_and_carries_on(rig: Rig, form: str) -> None:
 
 
 def test_the_server_may_be_stopped(rig: Rig) -> None:
-    points = changed_chain(rig, "off", ["zstd", "zstd"])
+    points = rig.points("off", ["zstd", "zstd"])
     rig.sandbox.stop_db()
     try:
         up = rolled_up(rig, id="off-up")
@@ -78,7 +66,7 @@ def test_the_server_may_be_stopped(rig: Rig) -> None:
 def test_an_encrypted_chain_needs_the_key_of_the_host(rig: Rig, keys: tuple[str, str, Path]) -> None:
     _, public, file = keys
     with rig.configured("dbcalm-mariadb-cmd", encryption_recipients=[public]):
-        points = changed_chain(rig, "sealed-up", ["zstd", "gzip"])
+        points = rig.points("sealed-up", ["zstd", "gzip"])
         order = {"type": "full", "synthetic": True}
         status, line = rig.refused("POST", "/backups", order)
         assert (status, line.startswith(f"backup sealed-up-0 is encrypted to {public}")) == (409, True)
@@ -110,7 +98,7 @@ def test_what_cannot_be_rolled_up(rig: Rig) -> None:
 
 @pytest.mark.parametrize("form", ["folder", "zstd"])
 def test_damage_and_a_cancel_leave_nothing(rig: Rig, form: str) -> None:
-    changed_chain(rig, f"hurt-{form}", [form, form])
+    rig.points(f"hurt-{form}", [form, form])
     before = rig.on_disk()
     accepted = rig.start("/backups", {"type": "full", "synthetic": True, "form": form})
     assert wait_until(lambda: rig.leftovers() != [], 10)
@@ -133,20 +121,21 @@ def test_damage_and_a_cancel_leave_nothing(rig: Rig, form: str) -> None:
 @pytest.mark.parametrize("kill", [kill_runner, kill_tool, kill_service_and_runner])
 def test_a_kill_at_any_moment(rig: Rig, kill: Callable[[Rig], None]) -> None:
     name = kill.__name__.replace("_", "-")
-    points = changed_chain(rig, name, ["zstd", "folder"])
-    stored = {id: rig.stored(id) for id in points}
+    points = rig.points(name, ["zstd", "folder"])
+    stored, newest = {id: rig.stored(id) for id in points}, points[f"{name}-1"]
     chance = random.Random(name)
-    for number in range(3):
+    for number in range(4):
         up = f"{name}-up-{number}"
         order = {"type": "full", "synthetic": True, "id": up, "form": FORMS[number % 2]}
         accepted = rig.start("/backups", order)
-        time.sleep(chance.random() * 1.0)
+        time.sleep(chance.random() * 0.5)
         kill(rig)
         ended = rig.end(accepted)
         made = ended["status"] == "success"
         assert (rig.backups / up).exists() == made
         assert wait_until(lambda: rig.leftovers() == [], 5)
         if made:
-            assert rig.tables_of(rig.restore(up, "folder")) == points[f"{name}-1"]
-            break  # It is the newest now, and a full one: there is nothing to roll up.
+            assert rig.tables_of(rig.restore(up, "folder")) == newest
+            rig.backup(type="incremental")  # What is rolled up next.
+            newest = rig.tables()
     assert {id: rig.stored(id) for id in points} == stored

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from dbcalm_mariadb_cmd.warm import WARM
-from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.processes import all_processes, command_line, wait_until
-from tests.integration.conftest import Rig
+from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
 
 pytestmark = pytest.mark.integration
 
@@ -58,19 +57,10 @@ class Warmed(Rig):
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warmed]:
-    sandbox = Sandbox.up(tmp_path_factory.mktemp("warm") / "sandbox")
-    try:
+    with sandbox_with(tmp_path_factory.mktemp("warm") / "sandbox", SMALL_SHOP) as sandbox:
         rig = Warmed(sandbox)
-        sandbox.sql(
-            "CREATE DATABASE shop; USE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY, body VARCHAR(600));"
-            "INSERT INTO shop.orders SELECT seq, SHA2(seq, 512) FROM seq_1_to_5000;"
-            "CREATE TABLE shop.log (id INT PRIMARY KEY, body VARCHAR(200)) ENGINE=Aria;"
-            "INSERT INTO shop.log SELECT seq, MD5(seq) FROM seq_1_to_500"
-        )
         with rig.configured(_MYSQL_SERVICE, warm_restore=True, trash_delay=0, keep_replaced=0):
             yield rig
-    finally:
-        sandbox.down()
 
 
 @pytest.fixture

@@ -84,8 +84,8 @@ class Debian:
 
     def install(self, package: Path) -> str:
         """Install a Debian package; return what was said."""
-        shutil.copy(package, self.root / "root/dbcalm.deb")
-        return self.run("DEBIAN_FRONTEND=noninteractive dpkg --install /root/dbcalm.deb 2>&1 </dev/null")
+        shutil.copy(package, self.root / "srv/dbcalm.deb")
+        return self.run("DEBIAN_FRONTEND=noninteractive dpkg --install /srv/dbcalm.deb 2>&1 </dev/null")
 
     def rights(self, *paths: str) -> dict[str, str]:
         """Return owner, group and mode of files."""
@@ -214,7 +214,7 @@ REFUSED = [
     ("/usr/lib/dbcalm/first-keys now", "first-keys: it takes no argument"),
     (f"{AS_DBCALM} /usr/lib/dbcalm/first-keys", "first-keys: only root can run it"),
     (
-        "rm /etc/dbcalm/jwt.key; PATH=/root/few /usr/lib/dbcalm/first-keys",
+        "rm /etc/dbcalm/jwt.key; PATH=/srv/few /usr/lib/dbcalm/first-keys",
         "first-keys: openssl has no random bytes",
     ),
     ("/usr/lib/dbcalm/backup-user now", "backup-user: it takes no argument"),
@@ -236,9 +236,9 @@ REFUSED = [
 
 def test_what_cannot_be_done_is_one_line(installed: Debian) -> None:
     installed.run(
-        "mkdir /root/few && "
-        "for name in id mktemp rm cat chown chmod sync ln; do ln -s /usr/bin/$name /root/few/; done && "
-        "printf '#!/bin/sh\nexit 1\n' >/root/few/openssl && chmod 755 /root/few/openssl"
+        "mkdir /srv/few && "
+        "for name in id mktemp rm cat chown chmod sync ln; do ln -s /usr/bin/$name /srv/few/; done && "
+        "printf '#!/bin/sh\nexit 1\n' >/srv/few/openssl && chmod 755 /srv/few/openssl"
     )
     for command, message in REFUSED:
         done = installed.try_to(command)
@@ -246,7 +246,7 @@ def test_what_cannot_be_done_is_one_line(installed: Debian) -> None:
         assert (done.returncode, shown.startswith(message)) == (1, True), (command, shown)
         assert len(shown.splitlines()) == 1
         assert not [name for name in os.listdir(installed.file("/etc/dbcalm")) if name.startswith(".")]
-    installed.run("rm -r /root/few")
+    installed.run("rm -r /srv/few")
     assert not installed.file("/etc/dbcalm/jwt.key").exists()
 
 
@@ -381,7 +381,7 @@ def test_a_removal_keeps_data_and_installing_again_goes_on(installed: Debian, de
 def left(system: Debian) -> set[str]:
     """Return what is left of the package, outermost paths only."""
     found = system.run(
-        "find / -xdev -name '*dbcalm*' -not -path '/proc/*' -not -path '/root/*' -prune"
+        "find / -xdev -name '*dbcalm*' -not -path '/proc/*' -not -path '/srv/*' -prune"
     ).split()
     return set(found)
 

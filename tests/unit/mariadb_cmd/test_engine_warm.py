@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -176,8 +177,8 @@ def test_whoever_makes_it_is_ended_with_all_that_it_started(lab: Lab, how: str) 
     with maker(lab, how) as child:
         with warm.making(lab.jobs) as lock:
             assert lock is None
-        warm.stop(lab.jobs)
-        wait_until(lambda: not _runs(child))
+        with warm.alone(lab.jobs):
+            wait_until(lambda: not _runs(child))
     with warm.making(lab.jobs) as lock:
         assert lock is not None
     assert (lab.jobs / "warm.lock").read_bytes() == b""
@@ -193,13 +194,30 @@ def _runs(pid: int) -> bool:
 def test_nobody_is_ended_where_nobody_makes_it(lab: Lab) -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as bystander:
         (lab.jobs / "warm.lock").write_text(str(bystander.pid))  # Left by one that has ended since.
-        warm.stop(lab.jobs)
+        with warm.alone(lab.jobs):
+            pass
         assert bystander.poll() is None
         bystander.kill()
 
 
+@pytest.mark.parametrize("removes", [True, False])
+def test_it_is_not_taken_while_it_is_removed(lab: Lab, chain: list[Manifest], removes: bool) -> None:
+    """Whoever takes it waits for whoever has begun to take it away, and then looks."""
+    make(lab, *CHAIN)
+    job = lab.restore_job(CHAIN, "database")
+    with ThreadPoolExecutor() as pool:
+        with warm.alone(lab.jobs):
+            taking = pool.submit(warm.take, job)
+            time.sleep(0.2)
+            assert not taking.done()
+            if removes:
+                warm.remove(lab.data)
+        assert taking.result() == (not removes)
+    assert job.working.exists() == (not removes)
+
+
 def warmer(shelf: Shelf, **changes: object) -> Warmer:
-    settings = replace(shelf.settings, warm_restore=True, **changes)  # type: ignore[arg-type]
+    settings = replace(shelf.settings, warm_restore=True, **changes)  # type: ignore[arg-type]  # whatever a test changes
     return Warmer(settings, shelf.control, Planner(settings, shelf.lab.restores, shelf.control.history))
 
 
