@@ -32,7 +32,13 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
     StopDatabase: {},
     StartDatabase: {},
     QueryDatabase: {},
-    mariadb.FullBackup: {"job_id": JOB, "id": "monday", "schedule_id": 3, "form": "zstd"},
+    mariadb.FullBackup: {
+        "job_id": JOB,
+        "id": "monday",
+        "schedule_id": 3,
+        "form": "zstd",
+        "synthetic": True,
+    },
     mariadb.IncrementalBackup: {
         "job_id": JOB,
         "id": None,
