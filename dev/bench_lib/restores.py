@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -17,39 +18,47 @@ from dev.sandbox_lib.sandbox import Sandbox
 _FORMS = ("zstd", "folder")
 
 
+@dataclass(frozen=True)
+class Chain:
+    """A full backup, an incremental on it, and the bytes of the data."""
+
+    ids: tuple[str, str]
+    data: int
+
+
 def restores(sandbox: Sandbox, megabytes: int, rounds: int) -> list[Figure]:
     """Return what a restore of a full backup and one incremental to the database takes, packed and as folders."""
     load(sandbox, megabytes)
-    connection = Connection(sandbox.facts)
-    chains: dict[str, list[str]] = {}
-    for form in _FORMS:
-        full = backup(connection, {"type": "full", "form": form})[2]
-        change(sandbox)
-        order = {"type": "incremental", "from_backup_id": full, "form": form}
-        chains[form] = [full, backup(connection, order)[2]]
-    data = int(connection.request("GET", f"/backups/{chains['folder'][0]}")[1]["data_size"])
+    chains = {form: chain(sandbox, form) for form in _FORMS}
     sandbox.stop_db()
     figures: list[Figure] = []
     for form, bar in (("zstd", "<= 1.25"), ("folder", "<= 1.15")):
         ours, floor, bytes_written = [], [], 0
         for _ in range(max(rounds // 2, 2)):
-            sandbox.wipe_db()
-            floor.append(_by_hand(sandbox, form, chains[form]))
-            sandbox.wipe_db()
-            seconds, bytes_written = _restore(sandbox, connection, chains[form][-1])
+            floor.append(by_hand(sandbox, form, chains[form]))
+            seconds, bytes_written = restore(sandbox, chains[form])
             ours.append(seconds)
         figures += [
             Figure(f"restore of full + 1 to the database, {form}: by hand in place", median(floor), "s"),
             Figure(f"restore of full + 1 to the database, {form}: through the API", median(ours), "s"),
             Figure("  ratio of medians", median(ours) / median(floor), "x by hand", bar),
-            Figure("  bytes written", bytes_written / data, "x data", "<= 1.15"),
+            Figure("  bytes written", bytes_written / chains["folder"].data, "x data", "<= 1.15"),
         ]
-    figures.append(_from_warm(sandbox, connection, chains["folder"][-1], max(rounds // 2, 2)))
+    figures.append(_from_warm(sandbox, chains["folder"], max(rounds // 2, 2)))
     sandbox.start_db()
     return figures
 
 
-def _from_warm(sandbox: Sandbox, connection: Connection, newest: str, rounds: int) -> Figure:
+def chain(sandbox: Sandbox, form: str) -> Chain:
+    """Make a full backup of this form, and an incremental of about one percent of the data."""
+    connection = Connection(sandbox.facts)
+    full = backup(connection, {"type": "full", "form": form})[2]
+    change(sandbox)
+    step = backup(connection, {"type": "incremental", "from_backup_id": full, "form": form})[2]
+    return Chain((full, step), int(connection.request("GET", f"/backups/{full}")[1]["data_size"]))
+
+
+def _from_warm(sandbox: Sandbox, made: Chain, rounds: int) -> Figure:
     """Return what a restore to the database takes whose data is kept warm: the median, from request to success."""
     config, warm = sandbox.layout.config, Path(sandbox.facts.data_dir, WARM)
     written_before = config.read_text()
@@ -61,7 +70,7 @@ def _from_warm(sandbox: Sandbox, connection: Connection, newest: str, rounds: in
             sandbox.restart("dbcalm-mariadb-cmd")  # Only an attempt that is its first makes it again at once.
             if not wait_until(lambda: warm.exists(), 120):
                 raise SandboxError("the warm copy was not made")
-            took.append(_restore(sandbox, connection, newest)[0])
+            took.append(restore(sandbox, made, wipe=False)[0])
     finally:
         config.write_text(written_before)
         sandbox.restart("dbcalm-mariadb-cmd")
@@ -70,10 +79,14 @@ def _from_warm(sandbox: Sandbox, connection: Connection, newest: str, rounds: in
     )
 
 
-def _restore(sandbox: Sandbox, connection: Connection, newest: str) -> tuple[float, int]:
-    """Restore a chain to the database; return the seconds and the bytes written."""
+def restore(sandbox: Sandbox, made: Chain, *, wipe: bool = True) -> tuple[float, int]:
+    """Restore a chain to the database of the stopped server, emptied before; return the seconds and the bytes
+    written."""
+    if wipe:
+        sandbox.wipe_db()
+    connection = Connection(sandbox.facts)
     before, began = written(sandbox), time.perf_counter()
-    status, answer = connection.request("POST", "/restore", {"id": newest, "target": "database"})
+    status, answer = connection.request("POST", "/restore", {"id": made.ids[-1], "target": "database"})
     if status != 202:
         raise SandboxError(f"the restore was refused: {answer['detail']}")
     ended = sandbox.api.wait(answer["link"])
@@ -84,15 +97,16 @@ def _restore(sandbox: Sandbox, connection: Connection, newest: str) -> tuple[flo
     return took, written(sandbox) - before
 
 
-def _by_hand(sandbox: Sandbox, form: str, chain: list[str]) -> float:
-    """Bring a chain of two into the data directory and prepare it there, as mysql; return the seconds, the sync
+def by_hand(sandbox: Sandbox, form: str, made: Chain, copy: str = "cp --recursive") -> float:
+    """Bring a chain of two into the emptied data directory and prepare it there, as mysql; return the seconds, the sync
     included."""
+    sandbox.wipe_db()
     data, increment = Path(sandbox.facts.data_dir), sandbox.root / "jobs" / "increment"
-    stored = [Path(sandbox.facts.backup_dir, id) for id in chain]
+    stored = [Path(sandbox.facts.backup_dir, id) for id in made.ids]
     steps = []
     for source, target in zip(stored, (data, increment), strict=True):
         if form == "folder":
-            steps.append(f"cp --recursive {source}/. {target}")
+            steps.append(f"{copy} {source}/. {target}")
         else:
             steps.append(f"zstd -d -c {source}/backup.xbstream.zst | mbstream -x -C {target}")
     prepare = f"mariadb-backup --no-defaults --prepare --target-dir={data}"
