@@ -14,9 +14,18 @@ from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import begin_writeback, rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, remove_tree, sync_folder, walk
 from dbcalm_mariadb_cmd.builder import Binlog, backup_argv
+from dbcalm_mariadb_cmd.byhand import chain_of, instructions
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER, checkpoints_folder
 from dbcalm_mariadb_cmd.jobs import BackupJob, Places, SyntheticJob
-from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, Damaged, Manifest, encode_files, read_manifest
+from dbcalm_mariadb_cmd.manifest import (
+    FILES,
+    INSTRUCTIONS,
+    MANIFEST,
+    Damaged,
+    Manifest,
+    encode_files,
+    read_manifest,
+)
 from dbcalm_mariadb_cmd.progress import Progress
 from dbcalm_mariadb_cmd.streams import packing_argvs, store
 
@@ -74,7 +83,7 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
 
 def name_it(folder: Path, made: Manifest, files: dict[str, FileState], places: Places) -> Manifest:
     """Give a whole backup of these files its manifest and then its name, both for good; return the manifest, in which
-    the files are counted. Raise OSError."""
+    the files are counted. How to restore it by hand lies beside it. Raise OSError, or Damaged if its chain is."""
     listed = encode_files(files)
     manifest = replace(
         made,
@@ -82,6 +91,8 @@ def name_it(folder: Path, made: Manifest, files: dict[str, FileState], places: P
         file_count=sum(not name.endswith("/") for name in files),
         files_sha256=hashlib.sha256(listed).hexdigest(),
     )
+    text = instructions(chain_of(manifest, places), places)
+    (folder / INSTRUCTIONS).write_text(text, encoding="utf-8")
     (folder / FILES).write_bytes(listed)
     (folder / MANIFEST).write_text(json.dumps(manifest.facts(), indent=1), encoding="utf-8")
     sync_file_system(folder)

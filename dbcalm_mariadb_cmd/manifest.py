@@ -20,7 +20,8 @@ MANIFEST = "dbcalm-manifest.json"
 FILES = "dbcalm-files.json"
 HOLD = "dbcalm-hold.json"
 HOLD_NEW = f"{HOLD}.new"
-OURS = frozenset({MANIFEST, FILES, HOLD, HOLD_NEW})
+INSTRUCTIONS = "RESTORE.md"
+OURS = frozenset({MANIFEST, FILES, HOLD, HOLD_NEW, INSTRUCTIONS})
 """What lies in a backup's folder and is not of the backup: neither listed, nor checksummed, nor restored."""
 
 _FORMAT = 1
