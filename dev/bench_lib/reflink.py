@@ -45,9 +45,7 @@ def _compare(copies: Sandbox, shares: Sandbox, megabytes: int, rounds: int) -> l
         sandbox.stop_db()
     copied, shared, floor, bytes_written = [], [], [], 0
     for _ in range(rounds):
-        os.sync()  # What one has left to write would be the other's time.
         copied.append(restore(copies, chains[copies])[0])
-        os.sync()
         floor.append(by_hand(shares, "folder", chains[shares], _SHARED))
         seconds, bytes_written = restore(shares, chains[shares])
         shared.append(seconds)

@@ -1,5 +1,6 @@
 """Restores against the floor: what the same programs take by hand, in place, with nothing checked."""
 
+import os
 import shlex
 import subprocess
 import time
@@ -84,6 +85,7 @@ def restore(sandbox: Sandbox, made: Chain, *, wipe: bool = True) -> tuple[float,
     written."""
     if wipe:
         sandbox.wipe_db()
+    os.sync()
     connection = Connection(sandbox.facts)
     before, began = written(sandbox), time.perf_counter()
     status, answer = connection.request("POST", "/restore", {"id": made.ids[-1], "target": "database"})
@@ -101,6 +103,7 @@ def by_hand(sandbox: Sandbox, form: str, made: Chain, copy: str = "cp --recursiv
     """Bring a chain of two into the emptied data directory and prepare it there, as mysql; return the seconds, the sync
     included."""
     sandbox.wipe_db()
+    os.sync()  # What others have left to write would be counted here.
     data, increment = Path(sandbox.facts.data_dir), sandbox.root / "jobs" / "increment"
     stored = [Path(sandbox.facts.backup_dir, id) for id in made.ids]
     steps = []

@@ -30,6 +30,7 @@ from dbcalm_mariadb_cmd.jobs import read_order, write_order
 from dbcalm_mariadb_cmd.keys import is_identity, is_recipient
 from dbcalm_mariadb_cmd.manifest import (
     FILES,
+    INSTRUCTIONS,
     MANIFEST,
     Damaged,
     Manifest,
@@ -99,7 +100,7 @@ def test_a_stream_is_one_file_with_what_the_next_one_needs_beside_it(lab: Lab, s
     folder = lab.backups / "full"
     name = stream_name(storing.form, ())
     beside = {f"{CHECKPOINTS}/xtrabackup_checkpoints", f"{CHECKPOINTS}/xtrabackup_info"}
-    assert contents(folder).keys() == {name, CHECKPOINTS, MANIFEST, FILES, *beside}
+    assert contents(folder).keys() == {name, CHECKPOINTS, MANIFEST, FILES, INSTRUCTIONS, *beside}
     assert (made.form, made.type, made.from_lsn, made.to_lsn) == (storing.form, "full", 0, 1000)
     assert made.binlog is not None
     assert (made.binlog.file, made.binlog.position, made.binlog.gtid) == ("bin.000003", 512, "0-1-7")
