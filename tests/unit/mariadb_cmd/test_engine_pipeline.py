@@ -1,5 +1,6 @@
 """Processes joined by pipes: what passes is what arrives, and whoever fails is named, the cause first."""
 
+import gc
 import hashlib
 import os
 import shutil
@@ -62,6 +63,7 @@ class Bench:
 
     def failure(self, run: Callable[[], object]) -> str:
         """Return why a pipe failed; nothing of it may be left running or open."""
+        gc.collect()  # Other tests' descriptors.
         before = (len(os.listdir("/proc/self/fd")), children())
         with pytest.raises(JobFailed) as caught:
             run()
@@ -200,6 +202,7 @@ def test_on_the_way_back_too(bench: Bench, place: int) -> None:
 
 
 def test_a_program_that_is_not_there_fails_and_leaves_nothing(bench: Bench) -> None:
+    gc.collect()  # Other tests' descriptors.
     before = (len(os.listdir("/proc/self/fd")), children())
     with pytest.raises(FileNotFoundError):
         bench.pack(bench.tool("__import__('time').sleep(60)"), Member("gone", ["/nowhere/gone"]))
