@@ -83,7 +83,7 @@ def _variables(chain: list[Manifest], places: Places) -> list[str]:
         'RESCUE="$DATA.rescue"',
     ]
     if keys := sorted({key for link in chain for key in link.recipients}):
-        lines += [f"# a file with the private key of {' or '.join(keys)}:", "IDENTITY=/root/identity.txt"]
+        lines += [f"# a file with the private key of {' or '.join(keys)}:", "IDENTITY=~/identity.txt"]
     return lines
 
 
