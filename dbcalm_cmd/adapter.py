@@ -10,7 +10,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from dbcalm_cmd.command import CronSchedule
+from dbcalm_cmd.command import VERIFY, CronSchedule
 from dbcalm_cmd.wire import MAX_FRAME
 
 _HEADER = (
@@ -23,14 +23,15 @@ _WHO = r"[a-z_][a-z0-9_-]{0,31} /[A-Za-z0-9_./+@-]+(?: /[A-Za-z0-9_./+@-]+)?"
 _LINE = re.compile(
     rf"{re.escape(_CLEAN_UP)} {_WHO} cleanup\n|"
     r"(?:[0-9]{1,2}|\*/[0-9]{1,2}|\*) (?:[0-9]{1,2}|\*/[0-9]{1,2}|\*) (?:[0-9]{1,2}|\*) \* (?:[0-6]|\*) "
-    rf"{_WHO} backup (?:full|incremental) --schedule-id [0-9]{{1,19}}\n"
+    rf"{_WHO} (?:backup full|backup incremental|verify) --schedule-id [0-9]{{1,19}}\n"
 )
 
 
 def render(schedules: tuple[CronSchedule, ...], user: str, program: str, config: str) -> str:
     """Return the cron file's text; raise ValueError if a line is not of the one form that is allowed."""
     lines = [
-        f"{schedule.times} {user} {program} backup {schedule.backup_type} --schedule-id {schedule.id}\n"
+        f"{schedule.times} {user} {program} "
+        f"{'' if schedule.backup_type == VERIFY else 'backup '}{schedule.backup_type} --schedule-id {schedule.id}\n"
         for schedule in sorted(schedules, key=lambda schedule: schedule.id)
     ]
     lines.append(f"{_CLEAN_UP} {user} {program} cleanup\n")

@@ -7,7 +7,8 @@ from typing import Self
 from dbcalm_cmd.wire import Command, InvalidCommand, require_integer, require_word
 
 FREQUENCIES = ("daily", "weekly", "monthly", "hourly", "interval")
-BACKUP_TYPES = ("full", "incremental")
+VERIFY = "verify"
+BACKUP_TYPES = ("full", "incremental", VERIFY)
 INTERVAL_UNITS = ("minutes", "hours")
 
 WHOLE_INTERVALS = {
@@ -33,8 +34,8 @@ _MOST_SCHEDULES = 5000
 
 @dataclass(frozen=True)
 class CronSchedule:
-    """When to make which backup, in the host's time zone. Fields that the frequency does not need are None or in
-    range; ``day_of_week`` 0 is Sunday."""
+    """When to make or verify which backup, in the host's time zone. Fields that the frequency does not need are None or
+    in range; ``day_of_week`` 0 is Sunday."""
 
     id: int
     backup_type: str

@@ -1,7 +1,6 @@
 """Making a backup: copied into a hidden folder, judged, checksummed, synced, and only then given its name."""
 
 import hashlib
-import json
 import re
 import shlex
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from dbcalm_mariadb_cmd.manifest import (
     Damaged,
     Manifest,
     encode_files,
+    encode_manifest,
     read_manifest,
 )
 from dbcalm_mariadb_cmd.progress import Progress
@@ -91,10 +91,11 @@ def name_it(folder: Path, made: Manifest, files: dict[str, FileState], places: P
         file_count=sum(not name.endswith("/") for name in files),
         files_sha256=hashlib.sha256(listed).hexdigest(),
     )
-    text = instructions(chain_of(manifest, places), places)
-    (folder / INSTRUCTIONS).write_text(text, encoding="utf-8")
+    text = instructions(chain_of(manifest, places), places).encode()
+    manifest = replace(manifest, instructions_sha256=hashlib.sha256(text).hexdigest())
+    (folder / INSTRUCTIONS).write_bytes(text)
     (folder / FILES).write_bytes(listed)
-    (folder / MANIFEST).write_text(json.dumps(manifest.facts(), indent=1), encoding="utf-8")
+    (folder / MANIFEST).write_bytes(encode_manifest(manifest))
     sync_file_system(folder)
     rename_new(folder, places.backup(made.id))
     sync_folder(Path(places.backup_dir))

@@ -39,6 +39,8 @@ class Engine:
     programs: tuple[str, ...]
     unstreamers: tuple[str, ...]
     clients: tuple[str, ...]
+    servers: tuple[str, ...]
+    checkers: tuple[str, ...]
     metadata_prefixes: tuple[str, ...]
     apply_log_only: bool
     grants: tuple[str, ...]
@@ -52,6 +54,8 @@ ENGINES = {
         programs=("mariadb-backup", "mariabackup"),
         unstreamers=("mbstream",),
         clients=("mariadb", "mysql"),
+        servers=("mariadbd", "mysqld"),
+        checkers=("mariadb-check", "mysqlcheck"),
         metadata_prefixes=("mariadb_backup_", "xtrabackup_"),
         apply_log_only=False,
         grants=("RELOAD", "PROCESS", "LOCK TABLES", "BINLOG MONITOR"),
@@ -68,6 +72,8 @@ ENGINES = {
         programs=("xtrabackup",),
         unstreamers=("xbstream",),
         clients=("mysql",),
+        servers=("mysqld",),
+        checkers=("mysqlcheck",),
         metadata_prefixes=("xtrabackup_",),
         apply_log_only=True,
         grants=(

@@ -12,6 +12,9 @@ from dbcalm_cmd.wire import Command, InvalidCommand, require_integer, require_wo
 from dbcalm_mariadb_cmd.forms import FORMS
 from dbcalm_mariadb_cmd.keys import IDENTITY_FORM, is_identity
 
+LEVELS = (1, 2, 3)
+"""How far a backup can be asked to be proven; ``proof`` says what each means."""
+
 TARGETS = ("database", "folder")
 RESERVED_IDS = frozenset({"restores", "trash", "work"})
 LONGEST_WAIT = 25.0
@@ -98,6 +101,11 @@ def _require_form_or_none(value: object) -> None:
         require_word(value, "form", FORMS)
 
 
+def _require_identity_or_none(value: object) -> None:
+    if value is not None and not is_identity(value):
+        raise InvalidCommand(f"identity must be {IDENTITY_FORM}", "identity")
+
+
 def _require_journal(value: object) -> None:
     if not isinstance(value, str) or len(value) > 64:
         raise InvalidCommand("journal must be what an earlier answer gave, or empty")
@@ -165,8 +173,26 @@ class RestoreBackup(Command):
             raise InvalidCommand(
                 "replace is for target database only: a folder is always a new one", "replace"
             )
-        if self.identity is not None and not is_identity(self.identity):
-            raise InvalidCommand(f"identity must be {IDENTITY_FORM}", "identity")
+        _require_identity_or_none(self.identity)
+
+
+@dataclass(frozen=True)
+class VerifyBackup(Command):
+    """Prove that a backup comes back, up to a level from 1 to 3 (see ``proof``). ``identity`` is as for a restore."""
+
+    job_id: str
+    id: str
+    level: int
+    schedule_id: int | None = None
+    identity: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _require_job_id(self.job_id)
+        require_id(self.id, "id")
+        require_integer(self.level, "level", min(LEVELS), max(LEVELS))
+        if self.schedule_id is not None:
+            require_integer(self.schedule_id, "schedule_id", 1, _LARGEST)
+        _require_identity_or_none(self.identity)
 
 
 @dataclass(frozen=True)

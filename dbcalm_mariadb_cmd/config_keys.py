@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from dbcalm_mariadb_cmd.assertions import (
+    AT_LEAST,
+    AT_MOST,
+    EQUALS,
+    EXPECTATIONS,
+    NEWER_THAN,
+    Assertion,
+    is_question,
+)
 from dbcalm_mariadb_cmd.forms import FOLDER, FORMS
 from dbcalm_mariadb_cmd.keys import RECIPIENT_FORM, is_recipient
 
@@ -144,6 +153,26 @@ def _recipients(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _assertions(value: object) -> tuple[Assertion, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_ASSERTIONS:
+        raise ValueError
+    return tuple(map(_assertion, value))
+
+
+def _assertion(value: object) -> Assertion:
+    if not isinstance(value, dict) or len(value) != 2 or not is_question(_text(value.get("sql"))):
+        raise ValueError
+    expectation, expected = next((name, value[name]) for name in value if name != "sql")
+    if expectation == NEWER_THAN:
+        expected = int(_duration(expected).total_seconds())
+    elif expectation in (AT_LEAST, AT_MOST):
+        if isinstance(expected, bool) or not isinstance(expected, (int, float)):
+            raise ValueError
+    elif expectation != EQUALS or isinstance(expected, bool) or not isinstance(expected, (int, str)):
+        raise ValueError
+    return Assertion(value["sql"], expectation, str(expected))
+
+
 _UNITS = {
     "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),
@@ -154,6 +183,7 @@ _UNITS = {
 _SHIFTS = {"M": 20, "G": 30}
 _MOST = 10_000
 _MOST_RECIPIENTS = 20
+_MOST_ASSERTIONS = 100
 _DURATION = "a number with s, m, h, d or w (seconds, minutes, hours, days, weeks) such as 36h, or 0"
 _COUNT = f"an integer from 0 to {_MOST}; 0 is none"
 _FILE = "an absolute path without .."
@@ -195,6 +225,9 @@ KEYS: dict[str, Key] = {
     "prepare_memory": Key("256M", "a number with M or G such as 512M, or 0 for the tool's own default",
                           "Memory for preparing a restore; more is quicker where much was written during a backup.",
                           _memory),
+    "verify_assertions": Key([], f"a list of up to {_MOST_ASSERTIONS} mappings, each of sql (one SELECT without ; or "
+                             f"backslash) and one of {', '.join(EXPECTATIONS)}",
+                             "What a restored database must answer for a backup to be proven to run.", _assertions),
     "min_full_chains": Key(1, f"an integer from 1 to {_MOST}", "So many whole chains are never deleted, by nobody.",
                            _count(1)),
     "min_age": Key(0, _DURATION, "No backup younger than this is deleted, by nobody.", _duration),

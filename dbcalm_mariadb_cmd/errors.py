@@ -1,8 +1,11 @@
 """Why the mysql service does not do something.
 
-Refused     before anything was done; becomes the answer's code and sentence
-JobFailed   while a job ran; becomes the journal's end of the job
+Refused      before anything was done; becomes the answer's code and sentence
+JobFailed    while a job ran; becomes the journal's end of the job
+BackupFault  a JobFailed that says that a backup is not what it should be
 """
+
+from dbcalm_mariadb_cmd.failures import Failure
 
 
 class Refused(Exception):
@@ -17,11 +20,23 @@ class Refused(Exception):
 
 
 class JobFailed(Exception):
-    """A job that did not reach its end. The message says what happened and, where it is known, what to do."""
+    """A job that did not reach its end. The message says what happened and, where it is known, what to do; ``failure``
+    is what that is in the catalogue of the tools' failures."""
 
-    def __init__(self, message: str, return_code: int | None = None) -> None:
+    def __init__(self, message: str, return_code: int | None = None, failure: Failure | None = None) -> None:
         super().__init__(message)
         self.return_code = return_code
+        self.failure = failure
+
+
+class BackupFault(JobFailed):
+    """A job that failed because of what a backup holds, not because of the host: the backup cannot be restored, nor can
+    what builds on it. ``level`` is the level of proof (see ``proof``) that it misses."""
+
+    def __init__(self, backup_id: str, level: int, message: str, return_code: int | None = None) -> None:
+        super().__init__(message, return_code)
+        self.backup_id = backup_id
+        self.level = level
 
 
 def describe(error: OSError) -> str:

@@ -29,6 +29,7 @@ from dbcalm_mariadb_cmd.command import (
     ReportDatabase,
     RestoreBackup,
     UndeleteBackup,
+    VerifyBackup,
 )
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused, describe
@@ -72,6 +73,7 @@ class Desk:
             FullBackup: _refusable(self.full_backup),
             IncrementalBackup: _refusable(self.incremental_backup),
             RestoreBackup: _refusable(self.restore_backup),
+            VerifyBackup: _refusable(self.verify_backup),
             BringBack: _refusable(self.bring_back),
             DeleteBackup: _refusable(self.delete_backup),
             UndeleteBackup: _refusable(self._keeper.undelete),
@@ -101,6 +103,10 @@ class Desk:
     def restore_backup(self, command: RestoreBackup) -> Answer:
         """Start a restore of a backup and its chain."""
         return self._control.accept(command.job_id, lambda: self._planner.restore(command))
+
+    def verify_backup(self, command: VerifyBackup) -> Answer:
+        """Start to prove that a backup comes back."""
+        return self._control.accept(command.job_id, lambda: self._planner.verify(command))
 
     def bring_back(self, command: BringBack) -> Answer:
         """Start to bring back what a restore replaced."""

@@ -113,6 +113,7 @@ class History:
             return
         facts = dict(facts)
         self.number_taken(facts["seq"])
+        facts.pop("proof", None)
         if hold := facts.pop("hold", None):
             self.held[facts["id"]] = hold
         if self.newest is None or facts["seq"] > self.newest.seq:

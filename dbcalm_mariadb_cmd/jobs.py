@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder
+from dbcalm_mariadb_cmd.assertions import Assertion
 from dbcalm_mariadb_cmd.builder import ENGINES, NO_EFFORT, Effort, Engine
 from dbcalm_mariadb_cmd.forms import AS_FOLDER, FOLDER, Storing
 from dbcalm_mariadb_cmd.manifest import Origin
@@ -163,6 +164,18 @@ class WarmJob(RestoreJob):
 
 
 @dataclass(frozen=True)
+class VerifyJob(RestoreJob):
+    """Prove that this chain comes back, up to a level (see ``proof``). What is made whole for it never gets a name: it
+    is removed. A program that the level does not need is ""."""
+
+    level: int = 1
+    innochecksum: str = ""
+    server: str = ""
+    checker: str = ""
+    assertions: tuple[Assertion, ...] = ()
+
+
+@dataclass(frozen=True)
 class BringBackJob:
     """Bring back what the restore of this id replaced; what is there now is kept under the other id."""
 
@@ -225,6 +238,9 @@ def read_order(folder: Path) -> Job:
     if kind in ("RestoreJob", "WarmJob"):
         restoring = RestoreJob if kind == "RestoreJob" else WarmJob
         return restoring(places=places, **{**order, "chain": tuple(order["chain"])})
+    if kind == "VerifyJob":
+        assertions = tuple(Assertion(**one) for one in order["assertions"])
+        return VerifyJob(places=places, **{**order, "chain": tuple(order["chain"]), "assertions": assertions})
     if kind == "SyntheticJob":
         return SyntheticJob(
             places=places, **{**order, "chain": tuple(order["chain"]), "storing": _storing(order["storing"])}

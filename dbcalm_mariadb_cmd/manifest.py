@@ -1,8 +1,8 @@
 """What a backup says of itself, in two files beside the data.
 
 ``dbcalm-manifest.json`` has the facts; ``dbcalm-files.json`` has every file with its checksum. The manifest holds the
-checksum of the list, so the two cannot come apart. A folder that has both is a whole backup, and it is ours: nothing
-without a manifest is ever used as one, or removed.
+checksum of the list, so the two cannot come apart, and its own. A folder that has both is a whole backup, and it is
+ours: nothing without a manifest is ever used as one, or removed.
 """
 
 import hashlib
@@ -20,11 +20,14 @@ MANIFEST = "dbcalm-manifest.json"
 FILES = "dbcalm-files.json"
 HOLD = "dbcalm-hold.json"
 HOLD_NEW = f"{HOLD}.new"
+PROOF = "dbcalm-proof.json"
+PROOF_NEW = f"{PROOF}.new"
 INSTRUCTIONS = "RESTORE.md"
-OURS = frozenset({MANIFEST, FILES, HOLD, HOLD_NEW, INSTRUCTIONS})
+OURS = frozenset({MANIFEST, FILES, HOLD, HOLD_NEW, PROOF, PROOF_NEW, INSTRUCTIONS})
 """What lies in a backup's folder and is not of the backup: neither listed, nor checksummed, nor restored."""
 
 _FORMAT = 1
+_SEAL = "sha256"
 _READ_AT_MOST = 4 << 30
 
 
@@ -84,6 +87,7 @@ class Manifest:
     form: str = FOLDER
     data_size: int | None = None
     recipients: tuple[str, ...] = ()
+    instructions_sha256: str | None = None
     format: int = _FORMAT
 
     @property
@@ -104,6 +108,26 @@ class Manifest:
         return cls(**{**facts, "server": server, "binlog": binlog, "recipients": recipients})
 
 
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the manifest as it is stored: JSON, with the checksum of what it would be without that as its last key."""
+    return sealed(manifest.facts())
+
+
+def sealed(facts: dict[str, Any]) -> bytes:
+    """Return these facts as JSON that vouches for itself."""
+    seal = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return json.dumps({**facts, _SEAL: seal}, indent=1).encode()
+
+
+def unsealed(stored: bytes) -> dict[str, Any]:
+    """Return the facts of such JSON; raise ValueError, KeyError or TypeError if it is not just what was stored. Facts
+    that were stored before there were seals have none."""
+    facts: dict[str, Any] = json.loads(stored)
+    if facts.pop(_SEAL, None) is not None and sealed(facts) != stored:
+        raise ValueError("its checksum differs")
+    return facts
+
+
 def encode_files(files: dict[str, FileState]) -> bytes:
     """Return the list of files as it is stored; folders are the names that end in "/"."""
     rows = {name: [state.size, state.mtime_ns, state.ctime_ns, state.sha256] for name, state in files.items()}
@@ -116,10 +140,11 @@ def read_manifest(folder: Path, backup_id: str | None = None) -> Manifest:
     if not folder.is_dir():
         raise Missing(f"backup {folder.name} is gone: {folder} does not exist")
     try:
-        facts = json.loads((folder / MANIFEST).read_bytes())
-        if facts["format"] != _FORMAT:
-            raise Damaged(f"backup {folder.name} was made by a newer DBCalm (format {facts['format']})")
-        manifest = Manifest.from_facts(facts)
+        stored = (folder / MANIFEST).read_bytes()
+        made_by = json.loads(stored)["format"]
+        if made_by != _FORMAT:
+            raise Damaged(f"backup {folder.name} was made by a newer DBCalm (format {made_by})")
+        manifest = Manifest.from_facts(unsealed(stored))
     except FileNotFoundError as error:
         raise Missing(f"{folder} has no {MANIFEST}: it is not a backup that DBCalm made") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

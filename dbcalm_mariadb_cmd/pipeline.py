@@ -24,6 +24,7 @@ from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import Writeback, die_with_parent
 from dbcalm_mariadb_cmd.adapter.tree import FileState, no_link, write_all
 from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.failures import Failure, known
 
 _PIECE = 1 << 20
 _LINE_LIMIT = 4096
@@ -55,6 +56,7 @@ class _Failure:
     place: int
     message: str
     return_code: int | None
+    known: Failure | None = None
 
     @property
     def order(self) -> tuple[int, int]:
@@ -228,7 +230,8 @@ class _Pipe:
             thread.join()
         if self._failures:
             ordered = sorted(self._failures, key=lambda failure: failure.order)
-            raise JobFailed("; ".join(one.message for one in ordered), ordered[0].return_code)
+            message = "; ".join(one.message for one in ordered)
+            raise JobFailed(message, ordered[0].return_code, ordered[0].known)
         if self._unread:
             raise JobFailed(f"{self._members[1].name} did not read all that {self._members[0].name} wrote")
 
@@ -290,12 +293,13 @@ class _Pipe:
 def _judge(place: int, member: Member, return_code: int, said: list[str]) -> _Failure | None:
     """Return how a member failed, or None if it did not."""
     last = next((line for line in reversed(said) if line), "")
+    failure = known("\n".join(said))
     if member.is_tool:
         try:
             tool.judge(return_code, last, "\n".join(said))
             return None
-        except JobFailed as failure:
-            message = str(failure)
+        except JobFailed as failed:
+            message = str(failed)
     elif return_code == 0:
         return None
     elif return_code < 0:
@@ -303,8 +307,8 @@ def _judge(place: int, member: Member, return_code: int, said: list[str]) -> _Fa
     else:
         message = f"{member.name} failed with exit code {return_code}: {last[:300] or 'it did not say why'}"
     if return_code == -signal.SIGPIPE or any(_BROKEN in line for line in said):
-        return _Failure(_CONSEQUENCE, place, message, return_code)
-    return _Failure(_KILLED if return_code < 0 else _FAILED, place, message, return_code)
+        return _Failure(_CONSEQUENCE, place, message, return_code, failure)
+    return _Failure(_KILLED if return_code < 0 else _FAILED, place, message, return_code, failure)
 
 
 def _store(outlet: int, target: Path) -> FileState:

@@ -9,7 +9,14 @@ from pathlib import Path
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import backup, capacity, preflight, restore, storing, synthetic
 from dbcalm_mariadb_cmd.clock import moment, span
-from dbcalm_mariadb_cmd.command import BringBack, CleanupBackups, FullBackup, IncrementalBackup, RestoreBackup
+from dbcalm_mariadb_cmd.command import (
+    BringBack,
+    CleanupBackups,
+    FullBackup,
+    IncrementalBackup,
+    RestoreBackup,
+    VerifyBackup,
+)
 from dbcalm_mariadb_cmd.control import Plan
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.forms import FOLDER
@@ -23,9 +30,11 @@ from dbcalm_mariadb_cmd.jobs import (
     Places,
     RestoreJob,
     SyntheticJob,
+    VerifyJob,
     WarmJob,
 )
 from dbcalm_mariadb_cmd.manifest import Manifest
+from dbcalm_mariadb_cmd.proof import APPLIES, INTACT, RUNS, proof_of
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
 from dbcalm_mariadb_cmd.replaced import kept_in
 from dbcalm_mariadb_cmd.settings import Settings
@@ -122,6 +131,7 @@ class Planner:
             was_running=command.replace and preflight.is_server_running(self._settings),
             effort=effort,
         )
+        short = _joined(short, self._suspected(chain))
         what: dict[str, object] = {
             "restore_id": restore_id,
             "target": job.target,
@@ -138,6 +148,77 @@ class Planner:
         }
         answer = _accepted(job_id=job.job_id, id=command.id, chain=list(job.chain), note=short, **what)
         return Plan(job, restore.prepares(job), event, answer, identity=command.identity)
+
+    def _suspected(self, chain: list[Manifest]) -> str | None:
+        """Return what was found wrong with a chain that is to be restored all the same."""
+        faults = (proof_of(self._settings.backup_dir / link.id, link).fault for link in chain)
+        fault = next(filter(None, faults), None)
+        return f"a verification has found fault with it: {fault}" if fault else None
+
+    def verify(self, command: VerifyBackup) -> Plan:
+        """Plan to prove that a backup comes back. That it is damaged is for the job to find: it is what the job is for.
+        Where the level that was asked for cannot be had here by any means, it is a lower one, and the note says so."""
+        settings = self._settings
+        ids, chain = preflight.chain_as_it_is(settings.backup_dir, command.id)
+        level, note = self._provable(command, chain)
+        effort, short = capacity.for_restore(storing.effort(settings), capacity.available_memory())
+        places, programs = self._places(None), preflight.NO_TOOLS
+        if level > INTACT:
+            programs = preflight.ready_for_verify(settings, chain, self._restore_dir, runs=level == RUNS)
+            tool = Path(programs.tool)
+            places = self._places(tool, storing.programs_to_restore(settings, chain, tool))
+            places = replace(places, client=programs.client)
+            self._require_opened(chain, places, command.identity)
+        restore_id, target_path = self._aside(command.id)
+        job = VerifyJob(
+            job_id=command.job_id,
+            places=places,
+            restore_id=restore_id,
+            seq=0,
+            chain=tuple(ids),
+            target="folder",
+            target_path=str(target_path),
+            effort=effort,
+            level=level,
+            innochecksum=programs.innochecksum,
+            server=programs.server,
+            checker=programs.checker,
+            assertions=settings.verify_assertions,
+        )
+        note = _joined(note, short)
+        event: dict[str, object] = {
+            "type": "verify",
+            "seq": 0,
+            "args": _told(command),
+            "resource_id": command.id,
+            "note": note,
+        }
+        answer = _accepted(job_id=job.job_id, id=command.id, chain=ids, level=level, note=note)
+        commands = restore.prepares(job) if level > INTACT else []
+        words = "" if commands else f"read {', '.join(ids)}"
+        return Plan(job, commands, event, answer, words, identity=command.identity)
+
+    def _provable(self, command: VerifyBackup, chain: list[Manifest]) -> tuple[int, str | None]:
+        """Return the level to which this chain can be proven here, and why that is less than was asked for."""
+        settings, level = self._settings, command.level
+        if level == INTACT:
+            return level, None
+        if not chain:
+            return INTACT, "level 1 only: its manifest, or one below it, cannot be read"
+        newest = chain[-1]
+        closed = command.identity is None and settings.encryption_identity_file is None
+        if closed and any(link.recipients for link in chain):
+            return INTACT, "level 1 only: it is encrypted, and encryption_identity_file is not set"
+        if newest.server.encrypts:
+            return INTACT, "level 1 only: the server encrypts by itself, with keys that are in no backup"
+        if level == RUNS and newest.engine != "mariadb":
+            return APPLIES, "level 2 only: level 3 is for MariaDB"
+        try:
+            if level == RUNS:
+                preflight.require_inside(settings, newest, "")
+        except Refused as refused:
+            return APPLIES, f"level 2 only: {str(refused).rstrip('; ')}"
+        return level, None
 
     def bring_back(self, command: BringBack) -> Plan:
         """Plan to bring back what a restore replaced."""
@@ -325,10 +406,15 @@ class Planner:
     def _target(self, command: RestoreBackup) -> tuple[str, Path]:
         stamp = datetime.now(UTC).strftime(_STAMP)
         name, data_dir = f"{command.id}-restored-{stamp}", self._settings.data_dir
-        self._restore_dir.mkdir(mode=0o700, exist_ok=True)
         if command.target == "database":
             return _free_name(data_dir, name, REPLACED), data_dir
-        restore_id = _free_name(self._restore_dir, name)
+        return self._aside(command.id)
+
+    def _aside(self, backup_id: str) -> tuple[str, Path]:
+        """Return a name, and a folder that is not there yet, for a backup that is brought back aside."""
+        stamp = datetime.now(UTC).strftime(_STAMP)
+        self._restore_dir.mkdir(mode=0o700, exist_ok=True)
+        restore_id = _free_name(self._restore_dir, f"{backup_id}-restored-{stamp}")
         return restore_id, self._restore_dir / restore_id
 
 
@@ -357,7 +443,7 @@ def _making(
     return Plan(job, commands, event, answer, in_words)
 
 
-def _told(command: FullBackup | IncrementalBackup | RestoreBackup) -> dict[str, object]:
+def _told(command: FullBackup | IncrementalBackup | RestoreBackup | VerifyBackup) -> dict[str, object]:
     """Return what was asked for, without what the programs say among themselves."""
     return {name: value for name, value in asdict(command).items() if name not in _NOT_TOLD}
 

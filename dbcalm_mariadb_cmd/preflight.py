@@ -5,7 +5,7 @@ import pwd
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dbcalm_mariadb_cmd import warm
@@ -22,7 +22,9 @@ from dbcalm_mariadb_cmd.manifest import (
     require_names_and_sizes,
     require_unchanged,
 )
+from dbcalm_mariadb_cmd.proof import proof_of
 from dbcalm_mariadb_cmd.settings import Settings
+from dbcalm_mariadb_cmd.storing import beside
 from dbcalm_mariadb_cmd.timeline import comparable, series
 
 _TO_A_FOLDER = "restore to a folder instead"
@@ -82,7 +84,7 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
         if is_server_running(settings):
             raise Refused(503, server.NOT_STOPPED)
         _require_empty(target_path)
-        _require_inside(settings, chain[-1], _TO_A_FOLDER)
+        require_inside(settings, chain[-1], _TO_A_FOLDER)
         require_space(target_path, _needed_with_warm(target_path, chain), "the restore")
     else:
         require_space(target_path.parent, _restored(chain), "the restore")
@@ -95,7 +97,7 @@ def ready_for_replace(settings: Settings, chain: list[Manifest], advice: Callabl
     require_exchange(settings)
     program = backup_tool(settings)
     _require_same_tool(settings, program, chain[-1])
-    _require_inside(settings, chain[-1], _TO_A_FOLDER)
+    require_inside(settings, chain[-1], _TO_A_FOLDER)
     require_space(settings.data_dir, _needed_with_warm(settings.data_dir, chain), "the restore", advice)
     return program
 
@@ -119,8 +121,9 @@ def ready_for_warm(settings: Settings, newest: Manifest) -> tuple[Path, list[Man
         raise Refused(409, "warm_restore is for MariaDB only")
     program = backup_tool(settings)
     _require_same_tool(settings, program, newest)
-    _require_inside(settings, newest, "warm_restore cannot be had")
+    require_inside(settings, newest, "warm_restore cannot be had")
     chain = chain_of(settings.backup_dir, newest.id)
+    _require_not_suspect(settings.backup_dir, chain)
     needed = _needed_with_warm(settings.data_dir, chain) + _spare(settings.data_dir)
     require_space(settings.data_dir, needed, "the warm copy")
     return program, chain
@@ -157,8 +160,10 @@ def ready_for_rollup(
         )
     program = backup_tool(settings)
     _require_same_tool(settings, program, newest)
-    _require_inside(settings, newest, "make a full backup of the server instead")
-    return program, chain_of(settings.backup_dir, newest.id)
+    require_inside(settings, newest, "make a full backup of the server instead")
+    chain = chain_of(settings.backup_dir, newest.id)
+    _require_not_suspect(settings.backup_dir, chain)
+    return program, chain
 
 
 def require_exchange(settings: Settings) -> None:
@@ -261,6 +266,65 @@ def chain_of(backup_dir: Path, backup_id: str) -> list[Manifest]:
     return chain
 
 
+def chain_as_it_is(backup_dir: Path, backup_id: str) -> tuple[list[str], list[Manifest]]:
+    """Return the ids of a backup and of what it builds on, the full one first, as far as the manifests can be read, and
+    these manifests, none if one cannot be; raise Refused 404 if there is no such backup. Nothing else is looked at."""
+    if not (backup_dir / backup_id).is_dir():
+        raise Refused(404, f"unknown backup {backup_id}")
+    ids: list[str] = []
+    chain: list[Manifest] = []
+    wanted: str | None = backup_id
+    while wanted is not None and wanted not in ids:
+        try:
+            link = read_manifest(backup_dir / wanted)
+        except Damaged:
+            if (backup_dir / wanted).is_dir():
+                ids.insert(0, wanted)
+            return ids, []
+        ids.insert(0, wanted)
+        chain.insert(0, link)
+        wanted = link.from_backup_id
+    return ids, chain
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The paths of the programs that prove a chain; "" for those that are not needed."""
+
+    tool: str = ""
+    innochecksum: str = ""
+    server: str = ""
+    client: str = ""
+    checker: str = ""
+
+
+NO_TOOLS = Tools()
+
+
+def ready_for_verify(settings: Settings, chain: list[Manifest], scratch: Path, *, runs: bool) -> Tools:
+    """Return the programs that bring this chain back into the folder ``scratch``, and prove that it ``runs``; raise
+    Refused 503 if one is not installed, 409 if it is of another release series, 507 if there is too little space."""
+    program, engine = backup_tool(settings), _engine(settings)
+    _require_same_tool(settings, program, chain[-1])
+    found = Tools(str(program), str(beside(program, ("innochecksum",))))
+    if runs:
+        database = beside(program, engine.servers)
+        if series(tool.version(database)) != series(chain[-1].server.version):
+            raise Refused(
+                409,
+                f"backup {chain[-1].id} is of a server {chain[-1].server.version}, and the one here is of "
+                f"{tool.version(database)}; ask for level 2",
+            )
+        found = replace(
+            found,
+            server=str(database),
+            client=str(tool.find(settings.client_bin, engine.clients)),
+            checker=str(beside(program, engine.checkers)),
+        )
+    require_space(scratch, _restored(chain), "the verification")
+    return found
+
+
 def usable_chain(backup_dir: Path, backup_id: str) -> list[Manifest]:
     """Return the chain of a base, the full first, if all of it is unchanged; raise Refused as ``chain_of`` does."""
     chain = chain_of(backup_dir, backup_id)
@@ -269,7 +333,14 @@ def usable_chain(backup_dir: Path, backup_id: str) -> list[Manifest]:
             require_unchanged(backup_dir / link.id, read_files(backup_dir / link.id, link))
         except Damaged as error:
             raise Refused(409, str(error)) from error
+    _require_not_suspect(backup_dir, chain)
     return chain
+
+
+def _require_not_suspect(backup_dir: Path, chain: list[Manifest]) -> None:
+    for link in chain:
+        if fault := proof_of(backup_dir / link.id, link).fault:
+            raise Refused(409, f"backup {link.id} is suspect: {fault}")
 
 
 def _engine(settings: Settings) -> Engine:
@@ -315,7 +386,7 @@ def _require_same_tool(settings: Settings, program: Path, newest: Manifest) -> N
         )
 
 
-def _require_inside(settings: Settings, newest: Manifest, instead: str) -> None:
+def require_inside(settings: Settings, newest: Manifest, instead: str) -> None:
     """Raise Refused 409, with what to do instead, if the server kept files where a restore does not put them: with a
     table's link file (.isl) in place and its data beside it, the server starts, and then crashes when that table is
     altered."""

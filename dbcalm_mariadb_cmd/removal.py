@@ -16,6 +16,7 @@ from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.hold import Hold, hold_of
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_files, require_names_and_sizes
+from dbcalm_mariadb_cmd.proof import proof_of
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,13 @@ class Stock:
 
 
 def is_intact(folder: Path, made: Manifest) -> bool:
-    """Tell whether a backup has all its files in their sizes. Reads no content."""
+    """Tell whether a backup has all its files in their sizes, and no verification has found fault with it. Reads no
+    content."""
     try:
         require_names_and_sizes(folder, read_files(folder, made))
     except Damaged:
         return False
-    return True
+    return proof_of(folder, made).fault is None
 
 
 def permitted(stock: Stock, ids: Iterable[str]) -> tuple[list[str], list[str]]:

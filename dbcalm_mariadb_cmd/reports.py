@@ -15,6 +15,7 @@ from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.hold import hold_of
 from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.manifest import Manifest
+from dbcalm_mariadb_cmd.proof import told_proof
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.storing import effort, expected_size, programs_to_restore, programs_to_store, storing
@@ -47,8 +48,9 @@ class Reports:
                 return _ok(backups=listed, more=True)
             folder = backup_dir / made.id
             hold = hold_of(folder, now)
+            beside = {"hold": hold.told() if hold else None, "proof": told_proof(folder, made)}
             intact = is_intact(folder, made) if command.examine else None
-            listed.append({**made.facts(), "hold": hold.told() if hold else None, "intact": intact})
+            listed.append({**made.facts(), **beside, "intact": intact})
         return _ok(backups=listed, more=False)
 
     def trash(self) -> Answer:

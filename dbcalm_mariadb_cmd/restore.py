@@ -5,6 +5,8 @@ missing), so only copies are ever prepared. They lie in one hidden folder until 
 leaves its target as empty as it was.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dbcalm_mariadb_cmd import warm
@@ -13,11 +15,13 @@ from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED, server_process
 from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, set_modes, sync_folder
 from dbcalm_mariadb_cmd.builder import prepare_argvs
-from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed
+from dbcalm_mariadb_cmd.failures import is_of_host
 from dbcalm_mariadb_cmd.forms import FOLDER
 from dbcalm_mariadb_cmd.jobs import RestoreJob
 from dbcalm_mariadb_cmd.manifest import Manifest, read_files, read_manifest
 from dbcalm_mariadb_cmd.progress import Progress
+from dbcalm_mariadb_cmd.proof import APPLIES, INTACT
 from dbcalm_mariadb_cmd.streams import bring
 
 _MOVING = "moving"
@@ -46,16 +50,17 @@ def make_whole(
     identity: int | None = None,
     *,
     done: int = 0,
-    stored_again: bool = False,
+    then: float | None = None,
 ) -> Progress:
     """Make data of the chain, in ``job.data``, that a server can start with; take and raise as ``bring_back`` does.
     So many of its links are ``done``: that data has them already. A restore into the database takes the warm copy where
-    that is what it would make.
+    that is what it would make. Raise BackupFault where a backup is in the way, not the host.
 
-    Return the progress so far, which leaves room for storing all of it where it is to be ``stored_again``."""
+    Return the progress so far. Where the data is not to stay, ``then`` says how much is done with it afterwards, as a
+    share of its bytes, and the progress leaves room for that."""
     places = job.places
     manifests = [read_manifest(places.backup(link)) for link in job.chain]
-    progress = _progress(job, manifests[done:], stored_again=stored_again)
+    progress = _progress(job, manifests[done:], _SYNCING_TAKES if then is None else then)
     data = job.data
     if is_warm := job.target == "database" and warm.take(job):
         output.add(b"dbcalm: the warm copy is taken\n")
@@ -67,11 +72,13 @@ def make_whole(
         progress.phase(f"copying {manifest.id}", _data_size(manifest), manifest.size)
         source = places.backup(manifest.id)
         if manifest.form == FOLDER:
-            _copy(source, manifest, folder, progress, to_stay=folder == data)
+            _copy(source, manifest, folder, progress, to_stay=folder == data and then is None)
         else:
-            bring(source, manifest, folder, places, output, progress.add, lock, identity)
+            with _blaming(manifest, "unpacked"):
+                bring(source, manifest, folder, places, output, progress.add, lock, identity)
         progress.phase(f"preparing {manifest.id}", _preparing(manifest))
-        tool.run(argv, output, lambda _line: None, lock)
+        with _blaming(manifest, "prepared"):
+            tool.run(argv, output, lambda _line: None, lock)
         if folder != data:
             remove_tree(folder)
     _require_prepared(job, data, manifests[-1])
@@ -81,15 +88,15 @@ def make_whole(
     set_modes(data)
     if is_warm:
         sync_folder(data)  # All else was on the disk when it was finished.
-    elif not stored_again:
+    elif then is None:
         sync_file_system(data)
     return progress
 
 
-def _progress(job: RestoreJob, manifests: list[Manifest], *, stored_again: bool) -> Progress:
+def _progress(job: RestoreJob, manifests: list[Manifest], then: float) -> Progress:
     work = sum(_data_size(manifest) + _preparing(manifest) for manifest in manifests)
     stored = sum(manifest.size for manifest in manifests)
-    after = (1.0 if stored_again else _SYNCING_TAKES) * max(map(_data_size, manifests), default=0)
+    after = then * max(map(_data_size, manifests), default=0)
     return Progress(job.places.job(job.job_id), stored, work + after)
 
 
@@ -140,16 +147,32 @@ def _copy(source: Path, manifest: Manifest, target: Path, progress: Progress, *,
     try:
         copy_tree(source, target, sums, progress.add, to_stay=to_stay)
     except ValueError as error:
-        raise JobFailed(f"backup {manifest.id} is damaged: {error}") from error
+        raise BackupFault(manifest.id, INTACT, f"backup {manifest.id} is damaged: {error}") from error
+
+
+@contextmanager
+def _blaming(manifest: Manifest, doing: str) -> Iterator[None]:
+    """Let a failure of the block's be the backup's fault, unless it is the host's or is told more exactly already."""
+    try:
+        yield
+    except BackupFault:
+        raise
+    except JobFailed as failure:
+        if is_of_host(failure.return_code, failure.failure):
+            raise
+        message = f"backup {manifest.id} cannot be {doing}: {failure}"
+        raise BackupFault(manifest.id, APPLIES, message, failure.return_code) from failure
 
 
 def _require_prepared(job: RestoreJob, data: Path, newest: Manifest) -> None:
     """Copying an unprepared backup back "succeeds": make sure that this one is prepared, up to the chain's end."""
     checkpoints = tool.read_checkpoints(data, job.places.engine)
     if checkpoints.backup_type not in _PREPARED or checkpoints.to_lsn != newest.to_lsn:
-        raise JobFailed(
+        raise BackupFault(
+            newest.id,
+            APPLIES,
             f"the backup tool prepared the chain to {checkpoints.backup_type} at LSN {checkpoints.to_lsn}, "
-            f"where {newest.id} ends at {newest.to_lsn}"
+            f"where {newest.id} ends at {newest.to_lsn}",
         )
 
 

@@ -10,12 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import backup, cancelling, cleanup, replace, restore, synthetic
+from dbcalm_mariadb_cmd import backup, cancelling, cleanup, replace, restore, synthetic, verify
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.linux import set_io_class
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.builder import Effort
-from dbcalm_mariadb_cmd.errors import JobFailed, describe
+from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed, describe
 from dbcalm_mariadb_cmd.jobs import (
     BackupJob,
     BringBackJob,
@@ -23,10 +23,12 @@ from dbcalm_mariadb_cmd.jobs import (
     Job,
     RestoreJob,
     SyntheticJob,
+    VerifyJob,
     forget_old_logs,
     read_order,
 )
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
+from dbcalm_mariadb_cmd.proof import SUSPECT
 
 _NEARLY_FULL = 4 << 20
 
@@ -53,6 +55,11 @@ def settle(job: Job) -> End:
             done = made is not None
         elif isinstance(job, CleanupJob):
             made, done = None, not cleanup.left(job)
+        elif isinstance(job, VerifyJob):
+            proof = verify.undo(job)
+            if proof is not None and proof.fault:
+                return End(proof.fault, SUSPECT, None)
+            made, done = None, proof is not None
         elif isinstance(job, BringBackJob) or job.replaces:
             made, done = None, replace.undo(job)
         else:
@@ -113,6 +120,8 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: in
             return _work(job, output, lock, journal, identity)
     except cancelling.Cancelled as cancelled:
         failed = End(str(cancelled), cancelling.CANCELLED, None)
+    except BackupFault as fault:
+        failed = End(str(fault), SUSPECT if isinstance(job, VerifyJob) else "error", fault.return_code)
     except JobFailed as failure:
         failed = End(f"{_full_disk(job)}{failure}", "error", failure.return_code)
     except Damaged as damage:
@@ -134,15 +143,30 @@ def _work(
 ) -> End:
     if isinstance(job, BackupJob):
         yield_to_others(job.effort, output)
-        return End(backup=backup.make(job, output, lock))
+        return End(backup=_back_up(job, output, lock))
     if isinstance(job, SyntheticJob):
         yield_to_others(job.effort, output)
         return End(backup=synthetic.make(job, output, lock))
-    if isinstance(job, BringBackJob) or job.replaces:
+    if isinstance(job, VerifyJob):
+        yield_to_others(job.effort, output)
+        verify.verify(job, output, lock, journal, identity)
+    elif isinstance(job, BringBackJob) or job.replaces:
         replace.carry_out(job, output, lock, journal, identity)
     else:
         restore.bring_back(job, output, lock, identity)
     return End()
+
+
+def _back_up(job: BackupJob, output: Output, lock: int) -> Manifest:
+    """Make the backup; once more where it failed by something that passes by itself."""
+    try:
+        return backup.make(job, output, lock)
+    except JobFailed as failed:
+        if failed.failure is None or not failed.failure.passes:
+            raise
+        output.add(f"dbcalm: {failed.failure.happened}; it is tried once more\n".encode())
+    backup.undo(job)
+    return backup.make(job, output, lock)
 
 
 def yield_to_others(effort: Effort, output: Output) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.assertions import Assertion
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,6 +29,7 @@ class Settings:
     cpu_niceness: int
     io_priority: str
     prepare_memory: int
+    verify_assertions: tuple[Assertion, ...]
     min_full_chains: int
     min_age: timedelta
     trash_delay: timedelta

@@ -65,7 +65,7 @@ def programs_to_roll_up(
 
 
 def _unstream(settings: Settings, backup_tool: Path) -> dict[str, str]:
-    return {"unstream": str(_beside(backup_tool, ENGINES[settings.db_type].unstreamers))}
+    return {"unstream": str(beside(backup_tool, ENGINES[settings.db_type].unstreamers))}
 
 
 def _age(keys: Sequence[str]) -> dict[str, str]:
@@ -101,8 +101,9 @@ def _is_here(program: str) -> bool:
     return True
 
 
-def _beside(backup_tool: Path, names: tuple[str, ...]) -> Path:
-    """Return the program that came with the backup tool, wherever that is, or else the first that is found."""
+def beside(backup_tool: Path, names: tuple[str, ...]) -> Path:
+    """Return the program that came with the backup tool, wherever that is, or else the first that is found; raise
+    Refused 503 if there is none."""
     for name in names:
         if os.access(own := backup_tool.parent / name, os.X_OK):
             return own

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, walk
-from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed
 from dbcalm_mariadb_cmd.forms import (
     CHECKPOINTS,
     PACKERS,
@@ -22,6 +22,7 @@ from dbcalm_mariadb_cmd.identity import path_of
 from dbcalm_mariadb_cmd.jobs import Places
 from dbcalm_mariadb_cmd.manifest import Manifest, read_files
 from dbcalm_mariadb_cmd.pipeline import Log, Member, pack, unpack
+from dbcalm_mariadb_cmd.proof import INTACT
 
 _STREAMING = re.compile(r"\[\d+\] \S+ \S+ Streaming (?:\./)?(.+?)(?: to <STDOUT>)?")
 _TOOL = "the backup tool"
@@ -145,8 +146,10 @@ def bring(
         raise _damaged(manifest, source / name)
 
 
-def _damaged(manifest: Manifest, path: Path, more: str = "") -> JobFailed:
-    return JobFailed(f"backup {manifest.id} is damaged: the checksum of {path} differs{more}")
+def _damaged(manifest: Manifest, path: Path, more: str = "") -> BackupFault:
+    return BackupFault(
+        manifest.id, INTACT, f"backup {manifest.id} is damaged: the checksum of {path} differs{more}"
+    )
 
 
 def _unpacking(manifest: Manifest, places: Places, target: Path, identity: int | None) -> list[Member]:

@@ -27,7 +27,7 @@ def make(job: SyntheticJob, output: tool.Output, lock: int) -> Manifest:
     places = job.places
     newest = read_manifest(places.backup(job.chain[-1]))
     bringing = _bringing(job)
-    progress = restore.make_whole(bringing, output, lock, stored_again=True)
+    progress = restore.make_whole(bringing, output, lock, then=1.0)
     if job.storing.form == FOLDER:
         bringing.data.rename(job.working)
         files = states_of(job.working)

@@ -22,6 +22,7 @@ from dbcalm_mariadb_cmd.command import valid_id
 from dbcalm_mariadb_cmd.history import History, manifests
 from dbcalm_mariadb_cmd.hold import stored_hold
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_manifest
+from dbcalm_mariadb_cmd.proof import told_proof
 from dbcalm_mariadb_cmd.removal import is_intact
 
 _ENTRY = re.compile(r"([a-z0-9-]{1,64})\.([0-9]{1,20})")
@@ -154,8 +155,9 @@ class Trash:
             raise
 
     def _tell_undeleted(self, name: str, made: Manifest) -> None:
-        hold = stored_hold(self._backup_dir / made.id)
-        facts = {**made.facts(), "hold": hold.told() if hold else None}
+        folder = self._backup_dir / made.id
+        hold = stored_hold(folder)
+        facts = {**made.facts(), "hold": hold.told() if hold else None, "proof": told_proof(folder, made)}
         self._journal.append("undeleted", backup=facts, trash=name)
 
     def _condemn(self, delay: timedelta, spare: int) -> None:

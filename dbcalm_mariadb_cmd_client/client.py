@@ -24,6 +24,7 @@ from dbcalm_mariadb_cmd.command import (
     ReportDatabase,
     RestoreBackup,
     UndeleteBackup,
+    VerifyBackup,
 )
 
 
@@ -68,6 +69,13 @@ class MariadbCmdClient:
         """Start a restore; ``identity`` opens what is encrypted. 202 with ``id, target, target_path, chain,
         restore_id``; 404, 409, 503, 507."""
         return self._call(RestoreBackup(job_id, id, target, replace, identity))
+
+    def verify_backup(
+        self, job_id: str, id: str, level: int, schedule_id: int | None = None, identity: str | None = None
+    ) -> Answer:
+        """Start to prove that a backup comes back, up to a level from 1 to 3. 202 with ``id, chain, level, note``: the
+        level is lower than asked for where ``note`` says why; 404, 409, 503, 507."""
+        return self._call(VerifyBackup(job_id, id, level, schedule_id, identity))
 
     def bring_back(self, job_id: str, id: str) -> Answer:
         """Start to bring back what a restore replaced. 202 with ``id``; 404, 409, 503."""

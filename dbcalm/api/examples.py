@@ -59,6 +59,12 @@ BACKUP: dict[str, object] = {
     "form": "zstd",
     "recipients": [],
     "hold": None,
+    "proof": {"level": 3, "at": "2026-01-31T03:31:09.102938Z", "restore_seconds": 61.3},
+    "suspect": None,
+}
+VERIFY_REQUESTS = {
+    "runs": {"summary": "As far as it goes: a server is started on a copy", "value": {"level": 3}},
+    "intact": {"summary": "Only that every stored byte is as it was", "value": {"level": 1}},
 }
 
 HOLD_REQUESTS = {
@@ -152,6 +158,13 @@ RESTORE_STARTED = {
     "target": "database",
     "target_path": "/var/lib/mysql",
     "restore_id": "2026-01-31-03-00-00-restored-2026-01-31-09-00-00",
+    "chain": ["2026-01-31-03-00-00"],
+}
+VERIFY_STARTED = {
+    **_RUNNING,
+    "type": "verify",
+    "note": None,
+    "level": 3,
     "chain": ["2026-01-31-03-00-00"],
 }
 REPLACED = {
@@ -288,6 +301,7 @@ SCHEDULE = {
     "last_error": None,
     "overdue": False,
     "overdue_since": None,
+    "verify_level": 3,
 }
 SCHEDULE_DELETED = {"message": "schedule 1 was deleted"}
 
@@ -319,6 +333,8 @@ BACKUP_LISTS = {
     "query": {
         **_TIMES["query"],
         "chain": _example("What builds directly on a backup", "from_backup_id|before-upgrade"),
+        "proven": _example("Those that a server ran on", "proof_level|3"),
+        "suspect": _example("Those with which a verification found fault", "suspect|isnotnull"),
         "several": _example(
             "Of three processes, and since a time", "process_id|in|1,2,3,start_time|gte|2026-01-01"
         ),
@@ -336,6 +352,7 @@ SCHEDULE_LISTS = {
     "query": {
         "enabled": _example("Those that run", "enabled|true"),
         "full": _example("Full backups", "backup_type|full"),
+        "verifying": _example("Those that verify what they make", "verify_level|isnotnull"),
     },
     "order": {"changed": _example("The last to be changed first", "updated_at|desc")},
 }

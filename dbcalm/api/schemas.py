@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from dbcalm.domain.backups import HIGHEST_LEVEL
 from dbcalm.domain.passwords import LONGEST_PASSWORD
 from dbcalm.domain.scopes import SCOPES, WILDCARDS
-from dbcalm_mariadb_cmd.command import LONGEST_REASON
+from dbcalm_mariadb_cmd.command import LEVELS, LONGEST_REASON
 from dbcalm_mariadb_cmd.keys import LONGEST_IDENTITY
 
 _LARGEST_INTEGER = 2**53 - 1  # The largest that JSON carries everywhere.
@@ -96,6 +97,22 @@ class RestoreRequest(Body):
     ] = None
 
 
+class VerifyRequest(Body):
+    level: Annotated[
+        int,
+        Field(
+            ge=min(LEVELS),
+            le=max(LEVELS),
+            description="1: every stored byte is as it was. 2: a copy can be prepared, and every page of it is good. "
+            "3: a server of its own runs on that copy, its tables are good, and it answers as configured.",
+        ),
+    ] = HIGHEST_LEVEL
+    identity: Annotated[
+        SecretStr | None,
+        Field(description="As for a restore.", max_length=LONGEST_IDENTITY),
+    ] = None
+
+
 class HoldRequest(Body):
     reason: Annotated[
         Text,
@@ -121,7 +138,10 @@ class CleanupRequest(Body):
 
 
 class ScheduleRequest(Body):
-    backup_type: Literal["full", "incremental"]
+    backup_type: Annotated[
+        Literal["full", "incremental", "verify"],
+        Field(description="verify makes no backup: it verifies the newest chain that is not proven."),
+    ]
     frequency: Literal["daily", "weekly", "monthly", "hourly", "interval"]
     day_of_week: Annotated[int | None, Field(ge=0, le=6, description="0 is Sunday. Needed for weekly.")] = (
         None
@@ -148,6 +168,15 @@ class ScheduleRequest(Body):
         Field(ge=1, le=_LARGEST_INTEGER, description="How long to keep what it makes; with its unit."),
     ] = None
     retention_unit: Literal["days", "weeks", "months"] | None = None
+    verify_level: Annotated[
+        int | None,
+        Field(
+            ge=min(LEVELS),
+            le=max(LEVELS),
+            description="How far each of its backups is verified when it is whole; null for not at all. "
+            "For backup_type verify: how far, null for 3.",
+        ),
+    ] = None
     enabled: bool = True
 
 
@@ -217,6 +246,11 @@ class RestoreStarted(Started):
     chain: list[str]
 
 
+class VerifyStarted(Started):
+    level: Annotated[int, Field(description="Lower than asked for where `note` says why.")]
+    chain: list[str]
+
+
 class BackStarted(Started):
     """The answer to an order to bring back what was replaced."""
 
@@ -237,6 +271,16 @@ class ProcessStatus(Started):
 class Hold(Answer):
     reason: str
     until: Annotated[Time | None, Field(description="Null until it is released.")]
+
+
+class Proof(Answer):
+    level: Annotated[
+        int, Field(description="0 whole as it was made, 1 intact, 2 can be prepared, 3 a server ran on it.")
+    ]
+    at: Annotated[Time, Field(description="When that was found.")]
+    restore_seconds: Annotated[
+        float | None, Field(description="How long it took to bring it back; null where that was never tried.")
+    ]
 
 
 class Backup(Answer):
@@ -265,6 +309,8 @@ class Backup(Answer):
         list[str], Field(description="The public keys that it is encrypted to; empty where it is not.")
     ]
     hold: Annotated[Hold | None, Field(description="Why it is kept whatever its age.")]
+    proof: Annotated[Proof, Field(description="How far it is proven to come back.")]
+    suspect: Annotated[str | None, Field(description="What the last verification found wrong with it.")]
 
 
 class DeletedBackup(Answer):
@@ -371,7 +417,10 @@ class Process(Answer):
 
 class Schedule(Answer):
     id: int
-    backup_type: Literal["full", "incremental"]
+    backup_type: Annotated[
+        Literal["full", "incremental", "verify"],
+        Field(description="verify makes no backup: it verifies the newest chain that is not proven."),
+    ]
     frequency: Literal["daily", "weekly", "monthly", "hourly", "interval"]
     day_of_week: int | None
     day_of_month: int | None
@@ -393,6 +442,7 @@ class Schedule(Answer):
     last_error: Annotated[str | None, Field(description="Why the last backup failed, or was refused.")]
     overdue: Annotated[bool, Field(description="It should have run, and did not or failed.")]
     overdue_since: Time | None
+    verify_level: int | None
 
 
 class Message(Answer):

@@ -10,6 +10,7 @@ from dbcalm.cli.output import size
 from dbcalm.cli.patience import only_one, patiently
 from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import services
+from dbcalm.cli.verify import scheduled
 from dbcalm.domain.jobs import Started
 
 app = typer.Typer(no_args_is_help=True)
@@ -92,3 +93,6 @@ def _make(
         if to_the_end:
             waiting.wait(system, job.job_id, f"backup {name}")
             print(f"backup {name} is whole, {size(system.backups.require(name).size)}")
+    if schedule_id is not None and system.schedules.verify_level(schedule_id) is not None:
+        waiting.wait(system, job.job_id, f"backup {name}")
+        scheduled(system, loaded, schedule_id, name)

@@ -1,6 +1,6 @@
 """``dbcalm backups``: what backups there are."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,10 @@ app = typer.Typer(no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The backup's id.")]
 
-_COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size", "form")
+_COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size", "form", "proven")
+_PROVEN = ("whole", "intact", "applies", "runs")
+"""The words for the levels of proof."""
+
 _DELETED_COLUMNS = ("id", "type", "from_backup_id", "end_time", "size", "deleted_at", "purge_at")
 
 
@@ -113,6 +116,10 @@ def release(id: Id) -> None:
 
 
 def _readable(row: Row) -> Row:
-    return {
+    told = {
         name: size(int(str(value))) if name in ("size", "data_size") else value for name, value in row.items()
     }
+    if "proof" in row:
+        proof: Any = row["proof"]
+        told["proven"] = "SUSPECT" if row["suspect"] else _PROVEN[proof["level"]]
+    return told

@@ -23,6 +23,7 @@ COMMANDS = {
     "backup": ("backup", "app", "Make a backup."),
     "backups": ("backups", "app", "The backups that there are."),
     "restore": ("restores", "restore", "Restore a backup with all that it builds on."),
+    "verify": ("verify", "verify", "Prove that a backup comes back."),
     "restores": ("restores", "app", "The restores that there were."),
     "replaced": ("replaced", "app", "What restores have replaced, and bringing it back."),
     "status": ("status", "status", "Tell whether all is well, and what needs attention first."),

@@ -68,7 +68,7 @@ def restore(
         raise typer.BadParameter(
             "must be folder or database, unless --replace is given", param_hint="--target"
         )
-    identity = _identity() if identity_stdin else None
+    identity = identity_given() if identity_stdin else None
     system = services()
     job = system.restores.create(caller(), id, target.value, identity=identity)
     path = job.facts["target_path"]
@@ -88,7 +88,7 @@ def _begun(job: Started, id: str, where: str) -> None:
 def _replace(id: str, target: Target, confirm: str, *, identity_stdin: bool) -> None:
     system = services()
     require_host(f"the database is stopped, and its data replaced by backup {id}", confirm)
-    identity = _identity() if identity_stdin else None
+    identity = identity_given() if identity_stdin else None
     job = system.restores.create(caller(), id, target.value, replace=True, identity=identity)
     with waiting.detachable(job.job_id):
         _begun(job, id, "over the database's data")
@@ -102,7 +102,7 @@ def _replace(id: str, target: Target, confirm: str, *, identity_stdin: bool) -> 
             )
 
 
-def _identity() -> str:
+def identity_given() -> str:
     """Return the private key from standard input, hidden where that is a terminal: a key alone, or a file of age-keygen
     with its comments; raise InvalidField if there is not just one."""
     if sys.stdin.isatty():

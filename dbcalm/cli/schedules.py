@@ -12,6 +12,7 @@ from dbcalm.cli.system import services
 from dbcalm.domain import views
 from dbcalm.domain.entities import Plan
 from dbcalm.domain.schedules import LISTING, State, describe, when
+from dbcalm_mariadb_cmd.command import LEVELS
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -24,6 +25,7 @@ class Type(enum.StrEnum):
 
     FULL = "full"
     INCREMENTAL = "incremental"
+    VERIFY = "verify"
 
 
 class Frequency(enum.StrEnum):
@@ -65,6 +67,15 @@ Retention = Annotated[
     int | None, typer.Option("--retention-value", min=1, max=_LARGEST, help="How long backups are kept.")
 ]
 RetentionIn = Annotated[RetentionUnit | None, typer.Option("--retention-unit", help="With its value.")]
+VerifyLevel = Annotated[
+    int | None,
+    typer.Option(
+        "--verify-level",
+        min=min(LEVELS),
+        max=max(LEVELS),
+        help="How far each of its backups is verified afterwards; for verify, how far it verifies.",
+    ),
+]
 Disabled = Annotated[bool, typer.Option("--disabled", help="Keep it, but do not run it.")]
 
 
@@ -111,6 +122,7 @@ def add(
     interval_unit: IntervalIn = None,
     retention_value: Retention = None,
     retention_unit: RetentionIn = None,
+    verify_level: VerifyLevel = None,
     disabled: Disabled = False,
     as_json: Json = False,
 ) -> None:
@@ -126,6 +138,7 @@ def add(
         interval_unit=_word(interval_unit),
         retention_value=retention_value,
         retention_unit=_word(retention_unit),
+        verify_level=verify_level,
         enabled=not disabled,
     )
     _told(services().schedules.create(caller(), plan), "added", as_json=as_json)
@@ -147,12 +160,16 @@ def update(
     no_retention: Annotated[
         bool, typer.Option("--no-retention", help="Let its backups be kept whatever their age.")
     ] = False,
+    verify_level: VerifyLevel = None,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not verify its backups.")] = False,
     disabled: Disabled = False,
     as_json: Json = False,
 ) -> None:
     """Change what is given of a schedule, and nothing else."""
     if no_retention and (retention_value or retention_unit):
         raise typer.BadParameter("cannot be given with a retention", param_hint="--no-retention")
+    if no_verify and verify_level:
+        raise typer.BadParameter("cannot be given with a level", param_hint="--no-verify")
     given: dict[str, Any] = {
         "backup_type": _word(type),
         "frequency": _word(frequency),
@@ -164,11 +181,14 @@ def update(
         "interval_unit": _word(interval_unit),
         "retention_value": retention_value,
         "retention_unit": _word(retention_unit),
+        "verify_level": verify_level,
         "enabled": False if disabled else None,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if no_retention:
         changes |= {"retention_value": None, "retention_unit": None}
+    if no_verify:
+        changes["verify_level"] = None
     _told(services().schedules.change(caller(), id, **changes), "changed", as_json=as_json)
 
 

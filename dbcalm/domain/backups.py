@@ -14,8 +14,13 @@ from dbcalm.domain.schedules import Schedules
 from dbcalm.errors import Conflict, InvalidField, NotFound, Unavailable
 from dbcalm.logger import audited
 from dbcalm_cmd_client import Answer
+from dbcalm_mariadb_cmd.command import LEVELS
+from dbcalm_mariadb_cmd.keys import IDENTITY_FORM, is_identity
 
 _NOT_FOUND = 404
+
+HIGHEST_LEVEL = max(LEVELS)
+"""The level to which a backup is proven where none is asked for."""
 
 LISTING = Listing(
     query={
@@ -25,6 +30,9 @@ LISTING = Listing(
         "start_time": TIME,
         "end_time": TIME,
         "process_id": INTEGER,
+        "proof_level": INTEGER,
+        "proof_at": TIME,
+        "suspect": TEXT,
     },
     order=("id", "start_time", "end_time"),
 )
@@ -97,6 +105,43 @@ class Backups:
                 )
 
             return self._jobs.start(incremental)
+
+    def verify(
+        self,
+        caller: Caller,
+        id: str,
+        level: int,
+        schedule_id: int | None = None,
+        identity: str | None = None,
+    ) -> Started:
+        """Start to prove that a backup comes back: 1 that every stored byte is as it was, 2 also that it can be
+        prepared, 3 also that a server runs on it. ``identity`` is as for a restore.
+
+        Raise InvalidField; NotFound if there is no such backup; Conflict if a job that excludes this one is running or
+        it is not opened; Unavailable if a program is missing or the service does not answer; NoSpace."""
+        with audited(caller.name, f"verify backup {names.shown(id)}"), self._schedules.noting(schedule_id):
+            known = names.known_backup_id(id)
+            if level not in LEVELS:
+                raise InvalidField("level", f"must be one of {', '.join(map(str, LEVELS))}")
+            if identity is not None and not is_identity(identity):
+                raise InvalidField("identity", f"must be {IDENTITY_FORM}")
+            return self._jobs.start(
+                lambda job_id: self._service.verify_backup(job_id, known, level, schedule_id, identity)
+            )
+
+    def unproven(self, level: int) -> Backup | None:
+        """Return the newest backup at the end of a chain that is not proven to this level, nor suspect; None if there
+        is none. Raise Unavailable."""
+        self._jobs.catch_up()
+        return self._store.unproven(level)
+
+    def to_verify(self, level: int) -> Backup:
+        """Return what a schedule verifies: the same or, where all are proven, the newest once more, as a disk may have
+        lost it since. Raise NotFound if there is no backup, or Unavailable."""
+        found = self.unproven(level) or self._store.newest()
+        if found is None:
+            raise NotFound("there is no backup to verify")
+        return found
 
     def _base(self) -> str:
         self._jobs.catch_up()  # While the API is down, the journal alone may know which backup is the newest.

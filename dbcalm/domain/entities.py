@@ -12,6 +12,10 @@ class Backup:
     ``data_size`` is what a restore writes, ``form`` how it is stored, and ``recipients`` the public keys to which it is
     encrypted.
 
+    ``proof_level`` says how far it was proven to come back, from 0 (whole, as it was made) to 3 (a server ran on it),
+    and ``proof_at`` when; ``restore_seconds`` how long it took then to bring it back. ``suspect`` is what the last
+    verification found wrong with it.
+
     A held backup has a ``hold_reason``, and a ``hold_until`` if the hold ends by itself. The retention is that of its
     schedule at present."""
 
@@ -31,6 +35,10 @@ class Backup:
     data_size: int
     form: str
     recipients: tuple[str, ...]
+    proof_level: int
+    proof_at: str
+    restore_seconds: float | None
+    suspect: str | None
     retention_value: int | None
     retention_unit: str | None
 
@@ -78,7 +86,10 @@ class Process:
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """When to make which backup, in the host's time zone, and how long to keep it. Fields that the frequency does not
-    need are kept as they were given. ``day_of_week`` 0 is Sunday."""
+    need are kept as they were given. ``day_of_week`` 0 is Sunday.
+
+    ``verify_level`` is how far each of its backups is verified afterwards, None for not at all. With the type "verify"
+    it makes no backup: it verifies the newest one that is not proven so far."""
 
     backup_type: str
     frequency: str
@@ -90,6 +101,7 @@ class Plan:
     interval_unit: str | None = None
     retention_value: int | None = None
     retention_unit: str | None = None
+    verify_level: int | None = None
     enabled: bool = True
 
 
@@ -106,7 +118,7 @@ class Schedule(Plan):
 
 @dataclass(frozen=True)
 class Run:
-    """A backup that a schedule began. ``status`` is that of its process."""
+    """A backup, or a verification, that a schedule began. ``status`` is that of its process."""
 
     schedule_id: int
     status: str

@@ -32,6 +32,7 @@ LISTING = Listing(
 )
 
 CLEANUP = "cleanup_backups"
+VERIFY = "verify"
 
 CANCELLED = "cancelled"
 """The reason of a job that was ended before its work was done."""

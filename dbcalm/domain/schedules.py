@@ -30,9 +30,10 @@ from dbcalm.errors import (
     Unavailable,
 )
 from dbcalm.logger import audited, log
-from dbcalm_cmd.command import CronSchedule
+from dbcalm_cmd.command import VERIFY, CronSchedule
 from dbcalm_cmd.wire import InvalidCommand, WireError
 from dbcalm_cmd_client import Answer, ServiceUnreachable
+from dbcalm_mariadb_cmd.command import LEVELS
 
 LISTING = Listing(
     query={
@@ -45,6 +46,7 @@ LISTING = Listing(
         "minute": INTEGER,
         "interval_value": INTEGER,
         "interval_unit": TEXT,
+        "verify_level": INTEGER,
         "enabled": BOOLEAN,
         "created_at": TIME,
         "updated_at": TIME,
@@ -127,6 +129,11 @@ class Schedules:
             for one in self.all()
             if one.retention_value is not None and one.retention_unit is not None
         }
+
+    def verify_level(self, id: int) -> int | None:
+        """Return how far a schedule's backups are verified; None for not at all, also if there is no such schedule."""
+        schedule = self._store.get(id)
+        return None if schedule is None else schedule.verify_level
 
     def create(self, caller: Caller, plan: Plan) -> State:
         """Return a new schedule; raise InvalidField, RuleBroken, Conflict if there are too many, or Unavailable if the
@@ -343,7 +350,8 @@ class _Save:
 
 def describe(plan: Plan) -> str:
     """Return what a schedule makes and when, as people say it: ``full, daily at 03:00``."""
-    return f"{plan.backup_type}, {when(plan)}"
+    verified = plan.verify_level is not None and plan.backup_type != VERIFY
+    return f"{plan.backup_type}{' and verify' if verified else ''}, {when(plan)}"
 
 
 def when(plan: Plan) -> str:
@@ -410,13 +418,17 @@ def _check(plan: Plan) -> None:
         raise InvalidField("retention_value", "must be an integer from 1")
     if unit is not None and unit not in RETENTION_UNITS:
         raise InvalidField("retention_unit", f"must be one of {', '.join(RETENTION_UNITS)}")
+    if value is not None and plan.backup_type == VERIFY:
+        raise InvalidField("retention_value", "is for schedules that make backups")
+    if plan.verify_level is not None and plan.verify_level not in LEVELS:
+        raise InvalidField("verify_level", f"must be one of {', '.join(map(str, LEVELS))}")
 
 
 def _require_full(schedules: Iterable[Schedule], changed: int) -> None:
     """Raise RuleBroken if there are enabled incremental schedules and no full one; ``changed`` made it so."""
     enabled = [one for one in schedules if one.enabled]
     incremental = [one.id for one in enabled if one.backup_type == "incremental"]
-    if not incremental or len(incremental) < len(enabled):
+    if not incremental or any(one.backup_type == "full" for one in enabled):
         return
     if changed in incremental:
         raise RuleBroken(f"{_RULE}: add or enable a full one first")

@@ -14,7 +14,7 @@ from dbcalm.domain.entities import RUNNING, Backup, Process
 from dbcalm.domain.jobs import Jobs, asked, granted
 from dbcalm.domain.listing import Condition, Order, Query
 from dbcalm.domain.ports import BackupStore, Clock, MysqlService, ProcessStore
-from dbcalm.domain.processes import CLEANUP
+from dbcalm.domain.processes import CLEANUP, VERIFY
 from dbcalm.domain.schedules import Overdue, Schedules, describe
 from dbcalm.errors import DBCalmError
 
@@ -23,6 +23,8 @@ _LONGEST_WITHOUT = 48 * 3600
 
 _LONGEST_WITHOUT_CLEANUP = 50 * 3600
 """Seconds that the last clean-up may be ago: one that a long backup was in the way of may be left out."""
+
+_TOLD_SUSPECTS = 3
 
 _TYPES = ("full", "incremental")
 
@@ -82,7 +84,8 @@ class Status:
             *silence,
             *_of_engine(engine),
             *(self._of_missing(engine, newest) if engine is not None else []),
-            *self._of_backups(newest, bool(schedules)),
+            *self._of_backups(newest, any(one.backup_type != VERIFY for one in schedules)),
+            *self._of_suspects(),
             *map(_of_damaged, self._set_aside()),
             *map(_of_overdue, overdue),
             *of_space(engine),
@@ -168,6 +171,16 @@ class Status:
                     f"backup {id} is not on disk any more: see that the disk of backup_dir is mounted, "
                     f"or forget the backup with: dbcalm backups delete {id}"
                 )
+
+    def _of_suspects(self) -> Iterator[str]:
+        found = self._backups.list(Query((Condition("suspect", "isnotnull", ()),), per_page=_TOLD_SUSPECTS))
+        for one in found.items:
+            yield (
+                f"backup {one.id} is suspect: {one.suspect}; see whether the disk is good, then look again with: "
+                f"dbcalm verify {one.id}, or delete it"
+            )
+        if found.total > len(found.items):
+            yield f"{found.total - len(found.items)} more are suspect: dbcalm backups list --query 'suspect|isnotnull'"
 
     def _of_backups(self, newest: Mapping[str, Backup | None], scheduled: bool) -> Iterator[str]:
         if newest["full"] is None:

@@ -49,6 +49,8 @@ def backup(one: Backup) -> View:
         "form": one.form,
         "recipients": list(one.recipients),
         "hold": None if one.hold_reason is None else {"reason": one.hold_reason, "until": one.hold_until},
+        "proof": {"level": one.proof_level, "at": one.proof_at, "restore_seconds": one.restore_seconds},
+        "suspect": one.suspect,
     }
 
 
@@ -77,6 +79,7 @@ def schedule(one: State) -> View:
         "last_error": one.last_error,
         "overdue": one.overdue_since is not None,
         "overdue_since": one.overdue_since,
+        "verify_level": kept.verify_level,
     }
 
 

@@ -34,6 +34,14 @@ class Backups(Table[Backup]):
         """Return the backup that was made last."""
         return self.first("ORDER BY seq DESC, number DESC")
 
+    def unproven(self, level: int) -> Backup | None:
+        """Return the newest backup on which no other builds, and which is neither proven to this level nor suspect."""
+        return self.first(
+            "WHERE proof_level < ? AND suspect IS NULL AND NOT EXISTS "
+            "(SELECT 1 FROM backups AS above WHERE above.from_backup_id = backups.id) ORDER BY seq DESC, number DESC",
+            level,
+        )
+
     def dependents(self, id: str) -> list[str]:
         """Return the ids of all backups that build on this one, nearest first."""
         with self.database.read() as connection:

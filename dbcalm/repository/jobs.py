@@ -119,27 +119,41 @@ def _released(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
     )
 
 
+def _proved(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    connection.execute(
+        "UPDATE backups SET proof_level = :level, proof_at = :at, restore_seconds = :restore_seconds, suspect = :fault "
+        "WHERE id = :backup_id",
+        {**event["proof"], "backup_id": event["backup_id"]},
+    )
+
+
 def _undeleted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
     _add_backup(connection, event["backup"])
 
 
 def _add_backup(connection: sqlite3.Connection, facts: Mapping[str, Any]) -> int:
     """Add the backup of a manifest unless it is known; return how many rows that made. A newer one of the same name
-    takes the place of one whose folder was taken away by hand. The manifest itself says nothing of a hold."""
+    takes the place of one whose folder was taken away by hand. The manifest itself says nothing of a hold or a proof.
+    """
     hold = facts.get("hold") or {"reason": None, "until": None}
+    unproven = {"level": 0, "at": facts["end_time"], "restore_seconds": None, "fault": None}
+    proof = facts.get("proof") or unproven
     return connection.execute(
         "INSERT INTO backups "
         "(id, seq, type, from_backup_id, schedule_id, process_id, start_time, end_time, size, note, timeline, "
-        "hold_reason, hold_until, data_size, form, recipients) "
+        "hold_reason, hold_until, data_size, form, recipients, proof_level, proof_at, restore_seconds, suspect) "
         "VALUES (:id, :seq, :type, :from_backup_id, :schedule_id, "
         "(SELECT id FROM processes WHERE command_id = :job_id), :start_time, :end_time, :size, :note, :timeline, "
-        ":hold_reason, :hold_until, :data_size, :form, :recipients) "
+        ":hold_reason, :hold_until, :data_size, :form, :recipients, "
+        ":proof_level, :proof_at, :restore_seconds, :suspect) "
         "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, type = excluded.type, "
         "from_backup_id = excluded.from_backup_id, schedule_id = excluded.schedule_id, "
         "process_id = excluded.process_id, start_time = excluded.start_time, end_time = excluded.end_time, "
         "size = excluded.size, note = excluded.note, timeline = excluded.timeline, "
         "hold_reason = excluded.hold_reason, hold_until = excluded.hold_until, data_size = excluded.data_size, "
-        "form = excluded.form, recipients = excluded.recipients WHERE excluded.seq > backups.seq",
+        "form = excluded.form, recipients = excluded.recipients, proof_level = excluded.proof_level, "
+        "proof_at = excluded.proof_at, restore_seconds = excluded.restore_seconds, suspect = excluded.suspect "
+        "WHERE excluded.seq > backups.seq",
         {
             "schedule_id": None,
             "note": None,
@@ -150,6 +164,10 @@ def _add_backup(connection: sqlite3.Connection, facts: Mapping[str, Any]) -> int
             "recipients": " ".join(facts.get("recipients", ())),
             "hold_reason": hold["reason"],
             "hold_until": hold["until"],
+            "proof_level": proof["level"],
+            "proof_at": proof["at"],
+            "restore_seconds": proof["restore_seconds"],
+            "suspect": proof["fault"],
         },
     ).rowcount
 
@@ -162,4 +180,5 @@ _KINDS = {
     "undeleted": _undeleted,
     "held": _held,
     "released": _released,
+    "proved": _proved,
 }

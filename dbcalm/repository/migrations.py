@@ -95,12 +95,16 @@ def _second(connection: sqlite3.Connection) -> None:
         "ALTER TABLE backups ADD COLUMN hold_until TEXT",
     ):
         connection.execute(statement)
+    _index_schedules(connection)
+    _count(connection, "schedules")
+
+
+def _index_schedules(connection: sqlite3.Connection) -> None:
     for column in (
         "backup_type", "frequency", "day_of_week", "day_of_month", "hour", "minute", "interval_value", "interval_unit",
         "enabled", "created_at", "updated_at",
     ):  # fmt: skip
         connection.execute(f"CREATE INDEX schedules_{column} ON schedules ({column})")
-    _count(connection, "schedules")
 
 
 def _third(connection: sqlite3.Connection) -> None:
@@ -114,9 +118,50 @@ def _third(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _fourth(connection: sqlite3.Connection) -> None:
+    """How far backups are proven, and schedules that verify. What a column may hold can only be changed by a new table,
+    which must go on with the numbers of the old one."""
+    for statement in (
+        "ALTER TABLE backups ADD COLUMN proof_level INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE backups ADD COLUMN proof_at TEXT",
+        "UPDATE backups SET proof_at = coalesce(end_time, start_time)",
+        "ALTER TABLE backups ADD COLUMN restore_seconds REAL",
+        "ALTER TABLE backups ADD COLUMN suspect TEXT",
+        "CREATE INDEX backups_proof_level ON backups (proof_level, seq)",
+        "CREATE INDEX backups_proof_at ON backups (proof_at, seq)",
+        "CREATE INDEX backups_suspect ON backups (suspect, seq)",
+        """CREATE TABLE schedules_new (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            backup_type TEXT NOT NULL CHECK (backup_type IN ('full', 'incremental', 'verify')),
+            frequency TEXT NOT NULL CHECK (frequency IN ('daily', 'weekly', 'monthly', 'hourly', 'interval')),
+            day_of_week INTEGER CHECK (day_of_week BETWEEN 0 AND 6),
+            day_of_month INTEGER CHECK (day_of_month BETWEEN 1 AND 28),
+            hour INTEGER CHECK (hour BETWEEN 0 AND 23), minute INTEGER CHECK (minute BETWEEN 0 AND 59),
+            interval_value INTEGER CHECK (interval_value >= 1),
+            interval_unit TEXT CHECK (interval_unit IN ('minutes', 'hours')),
+            retention_value INTEGER CHECK (retention_value >= 1),
+            retention_unit TEXT CHECK (retention_unit IN ('days', 'weeks', 'months')),
+            enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)), created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
+            last_refused_at TEXT, last_refusal TEXT, verify_level INTEGER CHECK (verify_level BETWEEN 1 AND 3),
+            CHECK ((retention_value IS NULL) = (retention_unit IS NULL)))""",
+        "INSERT INTO schedules_new SELECT *, NULL FROM schedules",
+        "DELETE FROM sqlite_sequence WHERE name = 'schedules_new'",
+        "UPDATE sqlite_sequence SET name = 'schedules_new' WHERE name = 'schedules'",
+        "DROP TABLE schedules",
+        "ALTER TABLE schedules_new RENAME TO schedules",
+    ):
+        connection.execute(statement)
+    _index_schedules(connection)
+    _count_on(connection, "schedules")
+
+
 def _count(connection: sqlite3.Connection, table: str) -> None:
     """Keep the number of rows of a table, and a version that every change raises, so that no list has to count."""
     connection.execute("INSERT INTO table_state VALUES (?, 0, 0)", (table,))
+    _count_on(connection, table)
+
+
+def _count_on(connection: sqlite3.Connection, table: str) -> None:
     for event, rows in (("INSERT", "rows + 1"), ("DELETE", "rows - 1"), ("UPDATE", "rows")):
         connection.execute(
             f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN "
@@ -124,7 +169,7 @@ def _count(connection: sqlite3.Connection, table: str) -> None:
         )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

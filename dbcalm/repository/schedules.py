@@ -101,12 +101,14 @@ class Schedules(Table[Schedule]):
         return self.database.row("SELECT 1 FROM sqlite_sequence WHERE name = 'schedules'") is None
 
     def runs(self, ids: Iterable[int]) -> Sequence[Run]:
-        """Return of each of these schedules the newest backup job of each status, the newest of all first."""
+        """Return of each of these schedules the newest of its jobs of each status, the newest of all first: backups,
+        and not their verifications, unless it makes none."""
         with self.database.read() as connection:
             rows = connection.execute(
                 "SELECT schedule_id, status, start_time, error FROM processes WHERE id IN ("
                 "SELECT (SELECT max(id) FROM processes "
-                "WHERE schedule_id = asked.value AND type = 'backup' AND status = possible.value) "
+                "WHERE schedule_id = asked.value AND type = coalesce((SELECT 'verify' FROM schedules "
+                "WHERE id = asked.value AND backup_type = 'verify'), 'backup') AND status = possible.value) "
                 "FROM json_each(?) AS asked CROSS JOIN json_each(?) AS possible) ORDER BY id DESC",
                 (json.dumps([*ids]), json.dumps(["running", "success", "failed"])),
             ).fetchall()

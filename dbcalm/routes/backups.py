@@ -46,6 +46,13 @@ UNDELETE = Operation(
     refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable),
     request_examples=examples.UNDELETE_REQUESTS,
 )
+VERIFY = Operation(
+    schemas.VerifyStarted,
+    examples.VERIFY_STARTED,
+    status=202,
+    refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
+    request_examples=examples.VERIFY_REQUESTS,
+)
 HOLD = Operation(
     schemas.Backup,
     examples.HELD,
@@ -76,8 +83,8 @@ def list_backups(
 ) -> Response:
     """List backups.
 
-    The newest come first. `query` takes id, from_backup_id, schedule_id, start_time, end_time and process_id; `order`
-    takes id, start_time and end_time."""
+    The newest come first. `query` takes id, from_backup_id, schedule_id, start_time, end_time, process_id, proof_level,
+    proof_at and suspect; `order` takes id, start_time and end_time."""
     asked = parse(LISTING, query, order, page, per_page)
     return answer(views.page(call.services.backups.list(asked), views.backup))
 
@@ -88,6 +95,20 @@ def get_backup(call: Incoming, id: str) -> Response:
 
     Only whole backups are known: one that failed is seen among the processes."""
     return answer(views.backup(call.services.backups.require(id)))
+
+
+@routes("POST", "/backups/{id}/verify", scope=WRITE, operation=VERIFY)
+def verify_backup(call: Incoming, id: str, body: schemas.VerifyRequest | None = None) -> Response:
+    """Prove that a backup comes back.
+
+    It is read, brought back aside, looked through and started, as far as `level` says, with all that it builds on;
+    what that makes is removed. The backup's `proof` tells how far it came. One that does not come back is `suspect`:
+    nothing is built on it any more, and it counts for no retention, until it is verified well. A failure of the host,
+    such as a full disk, says nothing of the backup. Answers as soon as it has begun; `link` tells how it stands."""
+    asked = body or schemas.VerifyRequest()
+    identity = None if asked.identity is None else asked.identity.get_secret_value()
+    job = call.services.backups.verify(call.caller, id, asked.level, identity=identity)
+    return answer(views.started(job, "verify"), 202)
 
 
 @routes("DELETE", "/backups/{id}", scope=WRITE, operation=DELETE)

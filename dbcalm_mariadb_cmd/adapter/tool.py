@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from dbcalm_mariadb_cmd import failures
 from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
 from dbcalm_mariadb_cmd.builder import Binlog, Engine
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
@@ -26,6 +27,7 @@ _LOG_HALF = 4 << 20
 _TAIL_LINES = 40
 _TAIL_CHARACTERS = 16_000
 _LINE_LIMIT = 4096
+_PAGE = b"; hex "
 CORRUPTED = "innodb_corrupted_pages"
 """A file of a backup that is none: it lists the pages of the server that could not be read well."""
 
@@ -55,10 +57,18 @@ class Output:
         self._later: deque[bytes] = deque()
         self._later_bytes = 0
         self._dropped = False
+        self._in_a_page = False
         self._last: deque[bytes] = deque(maxlen=_TAIL_LINES)
 
     def add(self, line: bytes) -> None:
-        """Take one line."""
+        """Take one line, but no page of a table that is in it: where a page is damaged the tool prints all of it."""
+        if self._in_a_page:
+            self._in_a_page = not line.endswith(b"\n")
+            return
+        text, page, _ = line.partition(_PAGE)
+        if page:
+            self._in_a_page = not line.endswith(b"\n")
+            line = text + b" [...]\n"
         self._last.append(line)
         if self._room > 0:
             with suppress(OSError):  # A full disk of logs is no reason to fail a backup.
@@ -110,7 +120,7 @@ def _version(tool: str, _mtime_ns: int, _inode: int) -> str:
         timeout=30,
         check=False,
     )
-    found = re.search(rb"(?:server|version) (\d+\.\d+\.\d+)", asked.stdout + asked.stderr)
+    found = re.search(rb"(?:server|version|Ver) (\d+\.\d+\.\d+)", asked.stdout + asked.stderr)
     if not found:
         raise Refused(503, f"{tool} --version does not say which version it is")
     return found[1].decode()
@@ -153,10 +163,12 @@ def judge(return_code: int, last_line: str, tail: str) -> None:
     """Raise JobFailed unless the tool says that it has succeeded: exit code 0 and "completed OK!" in its last line."""
     if return_code == 0 and "completed OK!" in last_line:
         return
+    failure, cause = failures.known(tail), _cause(tail) or last_line
     if return_code < 0:
-        raise JobFailed(f"the backup tool was ended by signal {-return_code}", return_code)
-    cause = _cause(tail) or last_line
-    raise JobFailed(f"the backup tool failed with exit code {return_code}: {cause}", return_code)
+        said = f"the backup tool was ended by signal {-return_code}"
+    else:
+        said = f"the backup tool failed with exit code {return_code}: {cause}"
+    raise JobFailed(f"{failure} ({said})" if failure else said, return_code, failure)
 
 
 def _cause(tail: str) -> str:

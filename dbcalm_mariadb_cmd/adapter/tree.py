@@ -3,18 +3,22 @@
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import TypeVar
 
 from dbcalm_mariadb_cmd.adapter.linux import Writeback, share_bytes
+
+T = TypeVar("T")
 
 _FILE_MODE, _FOLDER_MODE = 0o660, 0o700
 _CHUNK = 1 << 18
 """Bytes that stay in a core's cache between being read, checksummed and written."""
 
+_READ_CHUNK = 1 << 20
 _WORKERS = 2
 
 
@@ -99,17 +103,43 @@ def copy_tree(
         if name.endswith("/"):
             (target / name).mkdir(_FOLDER_MODE)
     files = [name for name in names if not name.endswith("/")]
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        jobs = [
-            pool.submit(_copy_file, source / name, target / name, names[name], on_bytes, to_stay)
-            for name in files
-        ]
+    at_once(
+        lambda name: _copy_file(source / name, target / name, names[name], on_bytes, to_stay), files, _WORKERS
+    )
+
+
+def read_tree(folder: Path, names: dict[str, str], on_bytes: Callable[[int], None]) -> None:
+    """Read the named files, as ``copy_tree`` has them, from the disk; raise ValueError naming the first file that is
+    not what was expected."""
+    files = [name for name in names if not name.endswith("/")]
+    at_once(lambda name: _read_file(folder / name, names[name], on_bytes), files, _WORKERS)
+
+
+def at_once(work: Callable[[T], object], items: Iterable[T], workers: int) -> None:
+    """Do the work for each of the items, so many at a time; raise what the first that failed has raised, once none is
+    worked on any more."""
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(work, item) for item in items]
         try:
             for job in jobs:
                 job.result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _read_file(path: Path, sha256: str, on_bytes: Callable[[int], None]) -> None:
+    """Read a file past the page cache: what is in memory says nothing of what the disk has kept. (Pages that are not
+    written yet stay; posix_fadvise(2).)"""
+    digest, buffer = hashlib.sha256(), bytearray(_READ_CHUNK)
+    with open(path, "rb", buffering=0, opener=no_link) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while count := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:count])
+            on_bytes(count)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if digest.hexdigest() != sha256:
+        raise ValueError(f"the checksum of {path} differs")
 
 
 def _copy_file(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dbcalm_mariadb_cmd.manifest import MANIFEST
+from dbcalm_mariadb_cmd.manifest import MANIFEST, sealed, unsealed
 from dev.demo_lib.data import checksums
 from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.database import Database
@@ -164,7 +164,7 @@ class Rig:
         path = self.backups / backup_id / MANIFEST
         owner = path.stat()
         fresh = path.with_suffix(".rewritten")
-        fresh.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+        fresh.write_bytes(sealed({**unsealed(path.read_bytes()), **facts}))
         os.chown(fresh, owner.st_uid, owner.st_gid)
         fresh.chmod(owner.st_mode)
         fresh.replace(path)

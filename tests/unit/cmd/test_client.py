@@ -217,6 +217,8 @@ def test_a_wrong_call_is_refused_before_anything_is_connected(folder: Path) -> N
             lambda: mariadb.incremental_backup(job, None, "", True, None),
             lambda: mariadb.incremental_backup(job, None, "a", 1, None),  # type: ignore[arg-type]  # wrong on purpose
             lambda: mariadb.restore_backup(job, "a", "/var/lib/mysql"),
+            lambda: mariadb.verify_backup(job, "a", 0),
+            lambda: mariadb.verify_backup(job, "a", 4),
             lambda: mariadb.delete_backup(".."),
             lambda: mariadb.read_events("", -1, 0),
             lambda: mariadb.undelete_backup(".."),
@@ -288,6 +290,11 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
         (lambda: cron.update_cron_schedules([]), "update_cron_schedules", {"schedules": []}),
         (lambda: cron.check_cron_schedules([]), "check_cron_schedules", {"schedules": []}),
         (lambda: mariadb.bring_back(job, "a"), "bring_back", {"job_id": job, "id": "a"}),
+        (
+            lambda: mariadb.verify_backup(job, "a", 3, 7),
+            "verify_backup",
+            {"job_id": job, "id": "a", "level": 3, "schedule_id": 7, "identity": None},
+        ),
         (mariadb.list_replaced, "list_replaced", {}),
         (mariadb.database_wanted, "database_wanted", {}),
         (

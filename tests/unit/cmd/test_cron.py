@@ -58,7 +58,8 @@ TIMES = "|".join(
     ]
 )
 LINE = re.compile(
-    rf"(?:{TIMES}) dbcalm /usr/bin/dbcalm backup (?:full|incremental) --schedule-id [1-9][0-9]{{0,18}}\n"
+    rf"(?:{TIMES}) dbcalm /usr/bin/dbcalm (?:backup full|backup incremental|verify) --schedule-id "
+    r"[1-9][0-9]{0,18}\n"
 )
 """All that may ever stand between the head and the clean-up, written down here once more and stricter."""
 
@@ -253,7 +254,7 @@ def hostile() -> Iterator[Any]:
 HOSTILE = list({repr(value): value for value in hostile()}.values())
 FITS = {
     "id": lambda value: type(value) is int and 1 <= value < 2**63,
-    "backup_type": lambda value: value in ("full", "incremental"),
+    "backup_type": lambda value: value in ("full", "incremental", "verify"),
     "frequency": lambda value: value in FREQUENCIES,
     "minute": lambda value: type(value) is int and 0 <= value <= 59,
     "hour": lambda value: type(value) is int and 0 <= value <= 23,

@@ -54,6 +54,13 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
         "replace": True,
         "identity": None,
     },
+    mariadb.VerifyBackup: {
+        "job_id": JOB,
+        "id": "monday",
+        "level": 3,
+        "schedule_id": None,
+        "identity": None,
+    },
     mariadb.BringBack: {"job_id": JOB, "id": "monday-restored-2026-01-31-09-00-00"},
     mariadb.ListReplaced: {},
     mariadb.DatabaseWanted: {},

@@ -177,6 +177,18 @@ class FakeMysqlService:
 
         return self._once(("restore_backup", (job_id, id, target, replace, identity)), job_id, work)
 
+    def verify_backup(
+        self, job_id: str, id: str, level: int, schedule_id: int | None, identity: str | None
+    ) -> Answer:
+        def work() -> Answer:
+            if id not in self.on_disk:
+                return Answer(404, f"unknown backup {id}", {})
+            args = {"id": id, "level": level, "schedule_id": schedule_id}
+            self._accept(job_id, "verify", id, args=args)
+            return Answer(202, "accepted", {"job_id": job_id, "id": id, "chain": [id], "level": level})
+
+        return self._once(("verify_backup", (job_id, id, level, schedule_id, identity)), job_id, work)
+
     def bring_back(self, job_id: str, id: str) -> Answer:
         def work() -> Answer:
             if id not in [kept["id"] for kept in self.replaced]:

@@ -235,6 +235,7 @@ def test_the_documented_statuses_are_those_of_the_contract(description: dict[str
         "PUT /backups/{id}/hold": {"200", "404", "409", "422", "503"},
         "DELETE /backups/{id}/hold": {"200", "404", "503"},
         "POST /backups/{id}/undelete": {"200", "404", "409", "422", "503"},
+        "POST /backups/{id}/verify": {"202", "404", "409", "422", "503", "507"},
         "GET /trash": {"200", "503"},
         "POST /cleanup": {"202", "404", "409", "422", "503"},
         "GET /cleanup/preview": {"200", "422", "503"},

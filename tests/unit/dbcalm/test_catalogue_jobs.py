@@ -150,6 +150,7 @@ def test_a_backup_is_deleted_and_comes_back_as_it_was(catalogue: Catalogue) -> N
         hold_until=HOLD["until"],
         start_time=facts["start_time"],
         end_time=facts["end_time"],
+        proof_at=facts["end_time"],
     )
     apply(catalogue, {"event": "purged", "at": "x", "backup_id": "one"})
     assert catalogue.backups.get("one") == after

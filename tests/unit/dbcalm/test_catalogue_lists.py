@@ -113,9 +113,9 @@ def random_query(chance: random.Random) -> Query:
         field = chance.choice(list(backups.LISTING.query))
         op = chance.choice(["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "isnull", "isnotnull"])
         values: Sequence[Any]
-        if field in ("schedule_id", "process_id"):
+        if field in ("schedule_id", "process_id", "proof_level"):
             values = [chance.randint(0, 4) for _ in range(3)]
-        elif field.endswith("time"):
+        elif field.endswith("time") or field == "proof_at":
             values = [f"2026-01-{chance.randint(1, 28):02}T00:00:00.000000Z" for _ in range(3)]
         else:
             values = [f"b{chance.randint(0, 3):03}" for _ in range(3)]

@@ -313,10 +313,19 @@ def test_backups_are_listed_and_shown(dbcalm: Cli, service: FakeMysqlService) ->
     made(dbcalm, service, "full", "--id", "one")
     made(dbcalm, service, "incremental", "--id", "two")
     head, two, one = dbcalm("backups", "list").stdout.splitlines()
-    assert head.split() == ["ID", "TYPE", "FROM_BACKUP_ID", "START_TIME", "END_TIME", "SIZE", "FORM"]
+    assert head.split() == [
+        "ID",
+        "TYPE",
+        "FROM_BACKUP_ID",
+        "START_TIME",
+        "END_TIME",
+        "SIZE",
+        "FORM",
+        "PROVEN",
+    ]
     assert two.split()[:3] == ["two", "incremental", "one"]
     assert one.split()[:3] == ["one", "full", "-"]
-    assert one.split()[-3:] == ["1.0", "kB", "folder"]
+    assert one.split()[-4:] == ["1.0", "kB", "folder", "whole"]
     page = json.loads(dbcalm("backups", "list", "--json", "--per-page", "1", "--page", "2").stdout)
     assert page["pagination"] == {"total": 2, "page": 2, "per_page": 1, "total_pages": 2}
     assert page["items"] == [json.loads(dbcalm("backups", "show", "one", "--json").stdout)]

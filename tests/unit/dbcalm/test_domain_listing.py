@@ -142,7 +142,8 @@ def test_what_is_shown_of_a_long_query_is_short() -> None:
 
 def test_the_fields_are_those_of_the_contract() -> None:
     assert list(backups.LISTING.query) == [
-        "id", "from_backup_id", "schedule_id", "start_time", "end_time", "process_id",
+        "id", "from_backup_id", "schedule_id", "start_time", "end_time", "process_id", "proof_level",
+        "proof_at", "suspect",
     ]  # fmt: skip
     assert backups.LISTING.order == ("id", "start_time", "end_time")
     assert list(restores.LISTING.query) == [

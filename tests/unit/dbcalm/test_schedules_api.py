@@ -37,7 +37,7 @@ INCREMENTAL = {"backup_type": "incremental", "frequency": "hourly", "minute": 5}
 ORDER_OF_FIELDS = [
     "id", "backup_type", "frequency", "day_of_week", "day_of_month", "hour", "minute", "interval_value",
     "interval_unit", "retention_value", "retention_unit", "enabled", "created_at", "updated_at", "timezone", "next_run",
-    "last_run", "last_status", "last_error", "overdue", "overdue_since",
+    "last_run", "last_status", "last_error", "overdue", "overdue_since", "verify_level",
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from dbcalm_mariadb_cmd.builder import backup_argv
 from dbcalm_mariadb_cmd.control import JobControl, Plan
 from dbcalm_mariadb_cmd.forms import AS_FOLDER, FOLDER, Storing
 from dbcalm_mariadb_cmd.jobs import BackupJob, Job, Places, RestoreJob, open_lock, write_order
-from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest, Origin, read_manifest
+from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest, Origin, read_manifest, sealed, unsealed
 from dbcalm_mariadb_cmd.settings import Settings
 
 CHECKOUT = Path(__file__).parents[3]
@@ -122,6 +122,7 @@ class Lab:
             cpu_niceness=0,
             io_priority="normal",
             prepare_memory=0,
+            verify_assertions=(),
             min_full_chains=1,
             min_age=timedelta(0),
             trash_delay=timedelta(hours=24),
@@ -243,7 +244,7 @@ class Lab:
     def rewrite(self, backup_id: str, **changes: object) -> None:
         """Change facts of a manifest on disk."""
         path = self.backups / backup_id / MANIFEST
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        path.write_bytes(sealed({**unsealed(path.read_bytes()), **changes}))
 
     def is_free(self) -> bool:
         """Tell whether nobody holds the lock."""

@@ -24,6 +24,7 @@ from dbcalm_mariadb_cmd.command import (
     ReportDatabase,
     RestoreBackup,
     UndeleteBackup,
+    VerifyBackup,
     valid_id,
 )
 
@@ -63,6 +64,7 @@ GOOD: list[tuple[type[Command], dict[str, Any]]] = [
     (BringBack, {"job_id": JOB, "id": "monday-restored-2026-11-23-03-00-00"}),
     (ListReplaced, {}),
     (DatabaseWanted, {}),
+    (VerifyBackup, {"job_id": JOB, "id": "monday", "level": 3, "schedule_id": 3, "identity": IDENTITY}),
     (ReportDatabase, {"job_id": JOB, "want": WANT, "state": "failed", "problem": "it did not start"}),
 ]
 FIELDS = [(command, args, field) for command, args in GOOD for field in args]
@@ -107,6 +109,7 @@ def test_commands_are_named_on_the_wire_as_in_the_code() -> None:
         "bring_back",
         "list_replaced",
         "database_wanted",
+        "verify_backup",
         "report_database",
     ]
 
@@ -167,6 +170,12 @@ def test_an_id_is_a_plain_word_in_every_command(
     refuses(
         command, args, field, [*wrong, *(value for value in NO_IDS if not (may_be_none and value is None))]
     )
+
+
+def test_a_level_is_one_of_the_ladder_that_a_job_can_reach() -> None:
+    args = {"job_id": JOB, "id": "monday", "level": 3, "schedule_id": None, "identity": None}
+    takes(VerifyBackup, args, "level", [1, 2, 3])
+    refuses(VerifyBackup, args, "level", [0, 4, -1, True, None, "3", 3.0, [3]])
 
 
 def test_valid_id_says_the_same_as_the_commands() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dbcalm_mariadb_cmd.assertions import Assertion
 from dbcalm_mariadb_cmd.config_keys import KEYS, ConfigError, load
 from dbcalm_mariadb_cmd.settings import Settings
 
@@ -40,6 +41,7 @@ class All:
     cpu_niceness: int
     io_priority: str
     prepare_memory: int
+    verify_assertions: tuple[Assertion, ...]
     min_full_chains: int
     min_age: timedelta
     trash_delay: timedelta
@@ -135,6 +137,7 @@ def test_an_empty_file_gives_the_documented_defaults(write: Write, text: str) ->
         cpu_niceness=0,
         io_priority="normal",
         prepare_memory=256 << 20,
+        verify_assertions=(),
         min_full_chains=1,
         min_age=timedelta(0),
         trash_delay=timedelta(days=1),
@@ -269,6 +272,23 @@ BAD["prepare_memory"] = [
     "[1M]",
     '"1M\\n"',
 ]
+_SQL = "sql: SELECT COUNT(*) FROM shop.orders"
+GOOD["verify_assertions"] = [
+    ("[]", ()),
+    (f"[{{{_SQL}, at_least: 1000}}]", (Assertion("SELECT COUNT(*) FROM shop.orders", "at_least", "1000"),)),
+    ("[{sql: select 1.5, at_most: 1.5}]", (Assertion("select 1.5", "at_most", "1.5"),)),
+    ("[{newer_than: 2h, sql: WITH a AS (SELECT 1) SELECT 1}]",
+     (Assertion("WITH a AS (SELECT 1) SELECT 1", "newer_than", "7200"),)),
+    ("[{sql: SELECT 1, equals: 1}, {sql: SELECT 'a', equals: a}]",
+     (Assertion("SELECT 1", "equals", "1"), Assertion("SELECT 'a'", "equals", "a"))),
+]  # fmt: skip
+BAD["verify_assertions"] = [
+    "SELECT 1", "[SELECT 1]", "[{sql: SELECT 1}]", "[{at_least: 1}]", "[{sql: DROP TABLE a, equals: 1}]",
+    "[{sql: SELECT 1; DROP TABLE a, equals: 1}]", "[{sql: SELECT 1, equals: true}]", "[{sql: SELECT 1, at_least: a}]",
+    "[{sql: SELECT 1, at_least: true}]", "[{sql: SELECT 1, newer_than: 2}]", "[{sql: SELECT 1, equals: 1, at_most: 2}]",
+    "[{sql: SELECT 1, is: 1}]", '[{sql: "SELECT 1\\n\\\\! id", equals: 1}]', "[{sql: 5, equals: 1}]", "{}", "5",
+    "[{sql: [SELECT 1], equals: 1}]",
+]  # fmt: skip
 _KEYS = [
     "age1qc4wcr5ec5dtu469mucg2gg4ap4m206y63mj698tu573k5pdm5cqc4g47f",
     "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg",

@@ -1,6 +1,5 @@
 """The commands as they are answered, from their check to the end of the job, on a server that only its client plays."""
 
-import json
 import os
 import shutil
 import time
@@ -29,7 +28,7 @@ from dbcalm_mariadb_cmd.command import (
     UndeleteBackup,
 )
 from dbcalm_mariadb_cmd.handlers import Desk
-from dbcalm_mariadb_cmd.manifest import MANIFEST, read_manifest
+from dbcalm_mariadb_cmd.manifest import MANIFEST, read_manifest, sealed, unsealed
 from dbcalm_mariadb_cmd.preflight import Settings
 
 pytestmark = pytest.mark.slow
@@ -429,11 +428,11 @@ class TestDeletions:
 
 def test_backups_are_listed_some_at_a_time(lab: Lab, office: Office) -> None:
     office.full("b000")
-    facts = json.loads((lab.backups / "b000" / MANIFEST).read_text())
+    facts = unsealed((lab.backups / "b000" / MANIFEST).read_bytes())
     for number in range(1, 250):
         name = f"b{number:03}"
         (lab.backups / name).mkdir()
-        (lab.backups / name / MANIFEST).write_text(json.dumps({**facts, "id": name}))
+        (lab.backups / name / MANIFEST).write_bytes(sealed({**facts, "id": name}))
     found: list[str] = []
     more, pages = True, 0
     while more:

@@ -51,7 +51,7 @@ class TestTrash:
         made = read_manifest(shelf.lab.backups / "a2").facts()
         backup = event["backup"]
         assert isinstance(backup, dict)
-        assert {**made, "hold": None}.keys() == backup.keys()
+        assert {**made, "hold": None, "proof": None}.keys() == backup.keys()
         assert (backup["id"], backup["seq"], event["trash"]) == ("a2", 3, name)
         assert shelf.trash() == []
 

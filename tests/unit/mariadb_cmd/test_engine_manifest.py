@@ -22,6 +22,8 @@ from dbcalm_mariadb_cmd.manifest import (
     read_manifest,
     require_names_and_sizes,
     require_unchanged,
+    sealed,
+    unsealed,
 )
 
 Damage = Callable[[Path], object]
@@ -71,7 +73,7 @@ def edit(name: str, change: Callable[[bytes], bytes]) -> Damage:
 
 
 def facts(**changes: object) -> Damage:
-    return edit(MANIFEST, lambda text: json.dumps({**json.loads(text), **changes}).encode())
+    return edit(MANIFEST, lambda text: sealed({**unsealed(text), **changes}))
 
 
 def same_size_and_time(folder: Path) -> None:

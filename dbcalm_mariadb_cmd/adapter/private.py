@@ -1,0 +1,208 @@
+"""A database server of our own on restored data: nobody else can reach it, and it does nothing by itself.
+
+It listens on a socket inside its data directory only, which nobody else may enter. It reads no option file, has no
+network, and loads no grants, and so no plugins, events or functions either; it is no replica. It is ended by SIGKILL:
+its data is thrown away.
+"""
+
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
+from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT, Output
+from dbcalm_mariadb_cmd.errors import JobFailed
+
+_SOCKET = "dbcalm.sock"
+"""Relative to the data directory, in which server and clients work: a path of a socket may have 107 bytes."""
+
+_LINE_LIMIT = 4096
+_START_SECONDS, _PAUSE_SECONDS = 900.0, 0.02
+_LEAST_MEMORY = 64 << 20
+_DATA_OPTIONS = ("innodb_page_size", "innodb_data_file_path", "innodb_undo_tablespaces")
+_OPTION = re.compile(r"^(\w+)=([\w.:;/-]+)$", re.MULTILINE)
+_FAILED = re.compile(r"^(?:error|status)\s*:\s*(.+)$|^Error: (.+)$|^mariadb-check: (.+)$", re.IGNORECASE)
+_FINE = ("OK", "Table is already up to date")
+_UNKNOWN_ENGINE = re.compile(r"Unknown storage engine '([^']+)'")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The paths of the server and of its clients."""
+
+    server: str
+    client: str
+    checker: str
+
+
+class NotStarted(JobFailed):
+    """The server ended instead of starting, and said why."""
+
+
+class Session:
+    """What can be done with a server of our own that runs."""
+
+    def __init__(self, programs: Programs, data: Path, output: Output) -> None:
+        self._programs = programs
+        self._data = data
+        self._output = output
+
+    def check(self) -> tuple[list[str], list[str]]:
+        """Check every table; return a sentence for each that is not good, and for each that could not be looked at, as
+        its engine is not part of the server. Raise JobFailed."""
+        asked = self._run([self._programs.checker, "--no-defaults", *_LOCAL, "--check", "--all-databases"])
+        lines = (asked.stdout + asked.stderr).splitlines()
+        for line in lines:
+            if not line.endswith(" OK"):
+                self._output.add(f"mariadb-check: {line}\n".encode())
+        bad, unseen = problems(lines)
+        if asked.returncode and not bad:
+            raise JobFailed(f"mariadb-check failed with exit code {asked.returncode}", asked.returncode)
+        return bad, unseen
+
+    def answer(self, sql: str) -> str | None:
+        """Return the first value that a statement gives, None for no row or NULL; raise ValueError with what the server
+        said if it cannot be run."""
+        words = ["--no-defaults", *_LOCAL, "--batch", "--skip-column-names", "--raw", "--local-infile=0"]
+        asked = self._run([self._programs.client, *words], f"SET SESSION TRANSACTION READ ONLY;\n{sql};\n")
+        if asked.returncode:
+            raise ValueError(" ".join(asked.stderr.split())[:300])
+        first = asked.stdout.split("\n", 1)[0].split("\t", 1)[0]
+        return None if not asked.stdout or first == "NULL" else first
+
+    def answers(self) -> bool:
+        """Tell whether it takes questions."""
+        return (
+            self._run([self._programs.client, "--no-defaults", *_LOCAL, "--execute=SELECT 1"]).returncode == 0
+        )
+
+    def _run(self, argv: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv,
+            input=given,
+            env=ENVIRONMENT,
+            cwd=self._data,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            preexec_fn=die_with_parent,
+            check=False,
+        )
+
+
+_LOCAL = ("--protocol=socket", f"--socket={_SOCKET}", "--user=root")
+
+
+@contextmanager
+def started(
+    programs: Programs, data: Path, home: Path, memory: int, output: Output, lock: int
+) -> Iterator[Session]:
+    """Have a server run on this data for a block, with its temporary files in ``home``, a folder that is there, and so
+    many bytes of memory for InnoDB. Raise NotStarted, or JobFailed if it takes for ever."""
+    process = subprocess.Popen(
+        _argv(programs.server, data, home, memory),
+        env=ENVIRONMENT,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=(lock,),
+        preexec_fn=die_with_parent,
+    )
+    said: list[str] = []
+    listening = threading.Thread(target=_listen, args=(process, output, said), daemon=True)
+    listening.start()
+    try:
+        session = Session(programs, data, output)
+        _await(process, session, listening, said)
+        yield session
+    finally:
+        process.kill()
+        process.wait()
+        listening.join()
+
+
+def _argv(server: str, data: Path, home: Path, memory: int) -> list[str]:
+    nothing = home / "nothing"
+    nothing.mkdir(0o700)
+    return [
+        server,
+        "--no-defaults",  # Must come first.
+        f"--datadir={data}",
+        f"--socket={_SOCKET}",
+        f"--pid-file={home / 'pid'}",
+        f"--tmpdir={home}",
+        f"--secure-file-priv={nothing}",
+        "--skip-networking",
+        "--skip-grant-tables",
+        "--skip-slave-start",
+        "--skip-log-bin",
+        "--event-scheduler=DISABLED",
+        "--local-infile=0",
+        "--performance-schema=OFF",
+        "--innodb-buffer-pool-load-at-startup=OFF",
+        "--innodb-buffer-pool-dump-at-shutdown=OFF",
+        f"--innodb-buffer-pool-size={max(memory, _LEAST_MEMORY)}",
+        *data_options(data),
+    ]
+
+
+def data_options(data: Path) -> list[str]:
+    """Return the options without which InnoDB cannot read this data, as the backup tool has noted them beside it."""
+    try:
+        noted = (data / "backup-my.cnf").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return [f"--{name}={value}" for name, value in _OPTION.findall(noted) if name in _DATA_OPTIONS]
+
+
+def _listen(process: subprocess.Popen[bytes], output: Output, said: list[str]) -> None:
+    assert process.stderr is not None
+    with process.stderr as stream:
+        for line in iter(lambda: stream.readline(_LINE_LIMIT), b""):
+            output.add(b"mariadbd: " + line)
+            if b"[ERROR]" in line:
+                said.append(line.decode("utf-8", "replace").split("[ERROR] ", 1)[-1].strip())
+
+
+def _await(
+    process: subprocess.Popen[bytes], session: Session, listening: threading.Thread, said: list[str]
+) -> None:
+    """Wait until the server answers."""
+    give_up = time.monotonic() + _START_SECONDS
+    while not session.answers():
+        if process.poll() is not None:
+            listening.join()
+            how = f"signal {-process.returncode}" if process.returncode < 0 else f"code {process.returncode}"
+            why = "; ".join(said[:3])[:500] or "it did not say why"
+            raise NotStarted(f"a server does not start on it: it ended with {how}: {why}", process.returncode)
+        if time.monotonic() > give_up:
+            raise JobFailed(f"the server of our own did not answer within {_START_SECONDS:.0f} s")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def problems(lines: list[str]) -> tuple[list[str], list[str]]:
+    """Return of what mariadb-check prints a sentence for each table that is not good, and for each that it could not
+    look at for want of its engine."""
+    bad: dict[str, str] = {}
+    unseen: dict[str, str] = {}
+    table = ""
+    for line in lines:
+        found = _FAILED.match(line)
+        if found is None:
+            if line and " " not in line.rstrip() and "." in line:
+                table = line.strip()
+            continue
+        said = next(word for word in found.groups() if word).strip()
+        if said in _FINE:
+            continue
+        if engine := _UNKNOWN_ENGINE.search(said):
+            unseen[table or said] = f"{table} is of engine {engine[1]}"
+        elif table not in unseen:
+            bad.setdefault(table or said, f"{table}: {said}" if table else said)
+    return list(bad.values()), list(unseen.values())

@@ -1,0 +1,122 @@
+"""How far a backup is proven to come back: a small file beside its manifest, so that it goes wherever the folder goes.
+
+The levels are a ladder: each stands for all below it.
+
+0  whole: the tool said so when it was made, and its facts fit
+1  intact: every stored byte of it, and of what it builds on, is what was stored
+2  applies: a copy of the chain could be prepared, and the checksum of every page in it is good
+3  runs: a server of its own started on that copy, checked every table, and answered as the administrator expects
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dbcalm_mariadb_cmd.adapter.tree import write_synced
+from dbcalm_mariadb_cmd.manifest import PROOF, Damaged, Manifest, read_manifest, sealed, unsealed
+
+WHOLE, INTACT, APPLIES, RUNS = 0, 1, 2, 3
+
+_LONGEST_FAULT = 1000
+
+SUSPECT = "suspect"
+"""The reason of a verification's end that has found fault with the backup."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """``level`` is the highest that was reached, ``at`` when that was (UTC text), and ``restore_seconds`` how long it
+    took then to bring the chain back, None where that was never done. ``fault`` says what the last verification found,
+    at which level, if it found one: the backup is suspect then.
+
+    It is about one content, that of the manifest's ``files_sha256``. ``job_id`` is that of the last verification."""
+
+    level: int
+    at: str
+    restore_seconds: float | None
+    files_sha256: str
+    job_id: str
+    fault: str | None = None
+    fault_level: int | None = None
+    fault_at: str | None = None
+
+    def told(self) -> dict[str, object]:
+        """Return what others are told of it."""
+        facts = asdict(self)
+        return {name: value for name, value in facts.items() if name not in ("files_sha256", "job_id")}
+
+
+def of_making(made: Manifest) -> Proof:
+    """Return the proof of a backup that was never verified."""
+    return Proof(WHOLE, made.end_time, None, made.files_sha256, made.job_id)
+
+
+def proof_of(folder: Path, made: Manifest) -> Proof:
+    """Return how far the backup in this folder is proven. A proof that cannot be read makes it suspect, as it may have
+    said so; one of another content says nothing."""
+    try:
+        facts: dict[str, Any] = unsealed((folder / PROOF).read_bytes())
+        stored = Proof(**facts)
+    except (FileNotFoundError, NotADirectoryError):
+        return of_making(made)
+    except (OSError, ValueError, KeyError, TypeError):
+        return Proof(
+            WHOLE, made.end_time, None, made.files_sha256, made.job_id, f"{PROOF} cannot be read", INTACT
+        )
+    return stored if stored.files_sha256 == made.files_sha256 else of_making(made)
+
+
+def told_proof(folder: Path, made: Manifest) -> dict[str, object] | None:
+    """Return what others are told of a backup's proof, None if it was never verified."""
+    found = proof_of(folder, made)
+    return None if found == of_making(made) else found.told()
+
+
+def raised(
+    before: Proof, level: int, at: str, job_id: str, restore_seconds: float | None, clears: int
+) -> Proof:
+    """Return the proof after a verification that reached this level: what was reached before stays, and a fault up to
+    the level that it ``clears`` is gone, as it would have been found again."""
+    fault = before.fault if before.fault_level is not None and before.fault_level > clears else None
+    if before.level > level:
+        level, at = before.level, before.at
+    return Proof(
+        level,
+        at,
+        before.restore_seconds if restore_seconds is None else restore_seconds,
+        before.files_sha256,
+        job_id,
+        fault,
+        before.fault_level if fault else None,
+        before.fault_at if fault else None,
+    )
+
+
+def faulted(before: Proof, level: int, at: str, job_id: str, why: str) -> Proof:
+    """Return the proof after a verification that found a fault at this level: what it was proven to be is not what it
+    is now."""
+    reached = min(before.level, level - 1)
+    return Proof(
+        reached,
+        before.at,
+        before.restore_seconds,
+        before.files_sha256,
+        job_id,
+        why[:_LONGEST_FAULT],
+        level,
+        at,
+    )
+
+
+def store_proof(folder: Path, proof: Proof) -> None:
+    """Store it, whole or not at all, also across a power cut; raise OSError."""
+    write_synced(folder / PROOF, sealed(asdict(proof)).decode())
+
+
+def stored_by(folder: Path, job_id: str) -> Proof | None:
+    """Return the proof that this job has stored in a backup's folder, None if the one there is not its."""
+    try:
+        found = proof_of(folder, read_manifest(folder))
+    except Damaged:
+        return None
+    return found if found.job_id == job_id else None
