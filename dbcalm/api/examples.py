@@ -232,6 +232,16 @@ EVENTS = "".join(
     )
 )
 
+PROTECTION = {
+    "chain": ["2026-01-31-03-00-00"],
+    "recovery_point_seconds": 21600,
+    "proven_point_seconds": 21600,
+    "proven_backup_id": "2026-01-31-03-00-00",
+    "recovery_seconds": 61.3,
+    "measured_by": "2026-01-31-03-00-00",
+    "restorable_points": {"day": 24, "week": 30, "month": 53},
+    "improve": ["keep the newest chain prepared, so that its restore is a rename: warm_restore"],
+}
 READY = {
     "ok": False,
     "attention": [
@@ -252,6 +262,7 @@ READY = {
     "clock": None,
     "warm": None,
     "running": None,
+    "protection": PROTECTION,
 }
 SCHEDULE_REQUESTS = {
     "nightly": {

@@ -551,6 +551,30 @@ class WarmCopy(Answer):
     problem: Annotated[str | None, Field(description="What is in its way.")]
 
 
+class RestorablePoints(Answer):
+    day: Annotated[int, Field(description="Of the last 24 hours.")]
+    week: Annotated[int, Field(description="Of the last 7 days.")]
+    month: Annotated[int, Field(description="Of the last 30 days.")]
+
+
+class Protection(Answer):
+    chain: Annotated[list[str], Field(description="What a restore would use now, the full one first.")]
+    recovery_point_seconds: Annotated[
+        int | None, Field(description="Age of the newest backup: what would be lost.")
+    ]
+    proven_point_seconds: Annotated[
+        int | None, Field(description="Age of the newest one that was brought back for proof.")
+    ]
+    proven_backup_id: str | None
+    recovery_seconds: Annotated[
+        float | None,
+        Field(description="About how long a restore takes: as measured, scaled by the size of the chain."),
+    ]
+    measured_by: Annotated[str | None, Field(description="The backup by which that was measured.")]
+    restorable_points: RestorablePoints
+    improve: Annotated[list[str], Field(description="What would make any of it better.")]
+
+
 class Ready(Answer):
     ok: bool
     attention: Annotated[list[str], Field(description="What needs attention, the most urgent first.")]
@@ -564,6 +588,7 @@ class Ready(Answer):
     clock: Annotated[str | None, Field(description="Why nothing is cleaned up, where the clock is in doubt.")]
     warm: Annotated[WarmCopy | None, Field(description="Null where `warm_restore` is off.")]
     running: Process | None
+    protection: Protection
 
 
 class Failure(Answer):

@@ -13,8 +13,10 @@ import typer
 from dbcalm.cli.output import printable, size
 from dbcalm.cli.start import settings
 from dbcalm.cli.system import services
+from dbcalm.cli.waiting import duration
 from dbcalm.config import Settings
 from dbcalm.domain import times, views
+from dbcalm.domain.protection import Protection
 from dbcalm.domain.status import Report
 
 _CONNECT_SECONDS = 2.0
@@ -80,6 +82,7 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
     if engine is not None and engine["chain"]["ids"]:
         chain = engine["chain"]
         yield "restore", chain["problem"] or "would use " + " > ".join(_shortened(chain["ids"]))
+    yield "protection", _of_protection(report.protection)
     due = f", the next at {times.short(report.next_run)}" if report.next_run else ""
     yield (
         "schedules",
@@ -96,6 +99,21 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
     if report.running is not None:
         running = report.running
         yield "running", f"{running.type}, job {running.command_id}, since {times.short(running.start_time)}"
+
+
+def _of_protection(found: Protection) -> str:
+    """Return how much would be lost, what of it is proven, how long a restore takes, and how many points there are."""
+    if found.recovery_point_seconds is None:
+        return "none: no backup can be restored"
+    told = [f"a restore now goes back to {_ago(found.recovery_point_seconds)}"]
+    if found.proven_point_seconds is None:
+        told.append("none is proven to come back")
+    else:
+        told.append(f"the newest proven one is of {_ago(found.proven_point_seconds)}")
+    if found.recovery_seconds is not None:
+        told.append(f"it takes about {duration(round(found.recovery_seconds))}")
+    told.append("points: " + ", ".join(f"{count} in a {span}" for span, count in found.points.items()))
+    return "; ".join((*told, *(f"better: {advice}" for advice in found.improve[:1])))
 
 
 def _of_warm(warm: Mapping[str, Any]) -> str:

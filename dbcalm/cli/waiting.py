@@ -95,11 +95,11 @@ def sentence(progress: Progress) -> str:
     if progress["bytes_per_second"]:
         told.append(f"{size(progress['bytes_per_second'])}/s")
     if progress["seconds_left"] is not None:
-        told.append(f"{_duration(progress['seconds_left'])} left")
+        told.append(f"{duration(progress['seconds_left'])} left")
     return ", ".join(told)
 
 
-def _duration(seconds: int) -> str:
+def duration(seconds: int) -> str:
     """Return a time that something takes as people say it: 42 s, 3 min, 2 h 5 min."""
     if seconds < 100:
         return f"{seconds} s"

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from dbcalm.domain.entities import Backup, Client, Process, Restore, Run, Schedule, User
 from dbcalm.domain.listing import Page, Query
+from dbcalm.domain.protection import Point
 from dbcalm_cmd.command import CronSchedule
 from dbcalm_cmd_client import Answer
 
@@ -129,6 +130,9 @@ class BackupStore(Protocol):
     def list(self, query: Query) -> Page[Backup]: ...
 
     def newest(self) -> Backup | None: ...
+
+    def points(self) -> Sequence[Point]:
+        """Return all backups, as protection sees them."""
 
     def unproven(self, level: int) -> Backup | None:
         """Return the newest backup on which no other builds, and which is neither proven to this level nor suspect."""

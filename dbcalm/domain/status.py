@@ -10,11 +10,12 @@ from typing import Any
 
 from dbcalm.domain import times
 from dbcalm.domain.backups import at_present
-from dbcalm.domain.entities import RUNNING, Backup, Process
+from dbcalm.domain.entities import RUNNING, Backup, Process, Schedule
 from dbcalm.domain.jobs import Jobs, asked, granted
 from dbcalm.domain.listing import Condition, Order, Query
 from dbcalm.domain.ports import BackupStore, Clock, MysqlService, ProcessStore
 from dbcalm.domain.processes import CLEANUP, VERIFY
+from dbcalm.domain.protection import Habits, Protection, measure
 from dbcalm.domain.schedules import Overdue, Schedules, describe
 from dbcalm.errors import DBCalmError
 
@@ -44,6 +45,7 @@ class Report:
     next_run: str | None
     overdue: Sequence[Overdue]
     timezone: str
+    protection: Protection
 
     @property
     def ok(self) -> bool:
@@ -106,7 +108,21 @@ class Status:
             next_run=min(filter(None, map(self._schedules.next_run, schedules)), default=None),
             overdue=overdue,
             timezone=self._schedules.timezone,
+            protection=self._protection(schedules, engine),
         )
+
+    def protection(self) -> Protection:
+        """Return how well the data is protected; whether a chain is kept prepared is only known with the service."""
+        engine, _ = self._engine()
+        return self._protection([one for one in self._schedules.all() if one.enabled], engine)
+
+    def _protection(self, enabled: Sequence[Schedule], engine: Mapping[str, Any] | None) -> Protection:
+        habits = Habits(
+            makes=any(one.backup_type != VERIFY for one in enabled),
+            verifies=any(one.backup_type == VERIFY or one.verify_level is not None for one in enabled),
+            is_kept_warm=None if engine is None else engine["warm"] is not None,
+        )
+        return measure(self._backups.points(), habits, self._clock.now())
 
     def _engine(self) -> tuple[Mapping[str, Any] | None, list[str]]:
         """Return what the mysql service says of the host, and what is wrong if it says nothing; the catalogue follows

@@ -8,6 +8,7 @@ from dbcalm.domain import times
 from dbcalm.domain.entities import Backup, Client, Process, Restore
 from dbcalm.domain.jobs import Started
 from dbcalm.domain.listing import Page
+from dbcalm.domain.protection import Protection
 from dbcalm.domain.retention import Chain, Preview, Verdict
 from dbcalm.domain.schedules import State
 from dbcalm.domain.status import Report
@@ -174,7 +175,26 @@ def report(found: Report) -> View:
         "clock": engine.get("clock"),
         "warm": engine.get("warm"),
         "running": None if found.running is None else process(found.running),
+        "protection": protection(found.protection),
     }
+
+
+def protection(found: Protection) -> View:
+    """Return how well the data is protected."""
+    return {
+        "chain": list(found.chain),
+        "recovery_point_seconds": _rounded(found.recovery_point_seconds),
+        "proven_point_seconds": _rounded(found.proven_point_seconds),
+        "proven_backup_id": found.proven,
+        "recovery_seconds": None if found.recovery_seconds is None else round(found.recovery_seconds, 1),
+        "measured_by": found.measured_by,
+        "restorable_points": dict(found.points),
+        "improve": list(found.improve),
+    }
+
+
+def _rounded(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
 
 
 def started(job: Started, type: str) -> View:

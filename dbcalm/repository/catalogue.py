@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from dbcalm.domain import times
 from dbcalm.domain.entities import Backup, Client, Process, Restore, User
+from dbcalm.domain.protection import Point
 from dbcalm.repository.database import Database
 from dbcalm.repository.jobs import Jobs
 from dbcalm.repository.schedules import Schedules
@@ -33,6 +35,18 @@ class Backups(Table[Backup]):
     def newest(self) -> Backup | None:
         """Return the backup that was made last."""
         return self.first("ORDER BY seq DESC, number DESC")
+
+    def points(self) -> list[Point]:
+        """Return all backups, as protection sees them."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, from_backup_id, seq, coalesce(end_time, start_time), data_size, proof_level, "
+                "restore_seconds, suspect IS NOT NULL FROM backups"
+            ).fetchall()
+        return [
+            Point(id, base, seq, times.seconds(at), size, level, took, bool(suspect))
+            for id, base, seq, at, size, level, took, suspect in rows
+        ]
 
     def unproven(self, level: int) -> Backup | None:
         """Return the newest backup on which no other builds, and which is neither proven to this level nor suspect."""

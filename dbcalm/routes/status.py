@@ -26,3 +26,14 @@ def ready(call: Incoming) -> Response:
     The same as `dbcalm status`: services, database, newest backups, the chain that a restore would use, overdue
     schedules, free space. `ok` is true where `attention` is empty."""
     return answer(views.report(call.services.status.report(lambda: True)))
+
+
+@routes(
+    "GET", "/protection", scope="status:read", operation=Operation(schemas.Protection, examples.PROTECTION)
+)
+def protection(call: Incoming) -> Response:
+    """Tell how much would be lost, and how long a restore would take.
+
+    For the chain that a restore would use now. A backup counts that can be restored as far as is known: neither it nor
+    what it builds on is missing or suspect. `recovery_seconds` is what the last test restore took, scaled by size."""
+    return answer(views.protection(call.services.status.protection()))

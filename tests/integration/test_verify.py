@@ -232,3 +232,53 @@ def test_what_is_refused(rig: Rig) -> None:
     assert rig.refused("POST", "/backups/nowhere/verify", {"level": 1}) == (404, "unknown backup nowhere")
     code, line = rig.refused("POST", "/backups/fine/verify", {"level": 4})
     assert (code, line.startswith("level")) == (422, True)
+
+
+def jobs_of(rig: Rig, backup_id: str) -> list[dict[str, Any]]:
+    found = rig.api.call("GET", "/processes?query=type|verify&per_page=1000")["items"]
+    return [one for one in found if one["resource_id"] == backup_id]
+
+
+def test_a_schedule_verifies_what_it_makes_and_another_what_is_not_proven(rig: Rig) -> None:
+    nightly = {"backup_type": "full", "frequency": "daily", "hour": 3, "minute": 0, "verify_level": 1}
+    weekly = {"backup_type": "verify", "frequency": "weekly", "day_of_week": 0, "hour": 5, "minute": 0}
+    made, proves = (rig.api.call("POST", "/schedules", order) for order in (nightly, weekly))
+    done = rig.sandbox.cli("backup", "full", "--schedule-id", str(made["id"]), "--id", "nightly")
+    assert done.returncode == 0, done
+    [job] = jobs_of(rig, "nightly")
+    assert rig.api.wait(f"/status/{job['command_id']}")["status"] == "success"
+    assert proof(rig, "nightly") == (1, None)
+    # What proves something is no run of the schedule that makes backups, and is one of the other.
+    assert rig.api.call("GET", f"/schedules/{made['id']}")["last_status"] == "success"
+    assert rig.api.call("GET", f"/schedules/{proves['id']}")["last_status"] is None
+    done = rig.sandbox.cli("verify", "--schedule-id", str(proves["id"]))
+    assert done.returncode == 0, done
+    newest = jobs_of(rig, "nightly")[0]
+    assert newest["command_id"] != job["command_id"]
+    assert rig.api.wait(f"/status/{newest['command_id']}")["status"] == "success"
+    assert proof(rig, "nightly") == (3, None)
+    assert rig.api.call("GET", f"/schedules/{proves['id']}")["last_status"] == "success"
+    protection = rig.api.call("GET", "/protection")
+    assert (protection["proven_backup_id"], protection["measured_by"]) == ("nightly", "nightly")
+    assert protection["recovery_seconds"] > 0
+    for one in (made, proves):
+        rig.api.call("DELETE", f"/schedules/{one['id']}")
+
+
+def test_the_command_line_says_what_was_proven_or_found(rig: Rig) -> None:
+    rig.backup(id="said", form="folder")
+    done = rig.sandbox.cli("verify", "said", "--level", "2", "--wait")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].startswith(
+        "backup said is proven: it can be prepared, and every page is good;"
+    )
+    flip(rig.backups / "said" / "ibdata1", 20_000)
+    done = rig.sandbox.cli("verify", "said", "--wait")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("dbcalm: verification of said failed: backup said is damaged: the checksum of ")
+    listed = rig.sandbox.cli("backups", "list", "--query", "id|said").stdout
+    assert "SUSPECT" in listed
+    assert rig.sandbox.cli("verify", "said", "--level", "9").returncode == 2
+    flip(rig.backups / "said" / "ibdata1", 20_000)
+    assert verified(rig, "said", 1)["status"] == "success"

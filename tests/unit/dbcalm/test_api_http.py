@@ -240,6 +240,7 @@ def test_the_documented_statuses_are_those_of_the_contract(description: dict[str
         "POST /cleanup": {"202", "404", "409", "422", "503"},
         "GET /cleanup/preview": {"200", "422", "503"},
         "GET /ready": {"200", "503"},
+        "GET /protection": {"200", "503"},
         "POST /restore": {"202", "404", "409", "422", "503", "507"},
         "GET /replaced": {"200", "503"},
         "POST /replaced/{id}/bring-back": {"202", "404", "409", "503"},
