@@ -33,6 +33,7 @@ COMMANDS = {
     "users": ("users", "app", "People who may use the API."),
     "clients": ("clients", "app", "Programs that may use the API."),
     "config": ("config", "app", "The configuration."),
+    "catalogue": ("catalogue", "app", "The catalogue, which can be made anew from the backups."),
     "server": ("main", "server", "Serve the API until SIGTERM."),
     "completion": (
         "completion",

@@ -122,6 +122,16 @@ class Jobs:
         if added:
             log.warning("%d backups on disk were not in the catalogue and were added to it", added)
 
+    def rebuild(self) -> int:
+        """Have the catalogue know just the backups on disk, by their manifests, and all that the journal has of jobs;
+        return how many backups those are. Raise Unavailable."""
+        while True:
+            self.catch_up()
+            cursor = self._store.cursor()
+            backups = self.on_disk()
+            if self._store.replace_backups(cursor, backups):
+                return len(backups)
+
     def on_disk(self, *, examine: bool = False) -> list[Mapping[str, object]]:
         """Return the manifests of the whole backups on disk with their holds; with ``examine`` also whether each is
         ``intact``. Raise Unavailable."""

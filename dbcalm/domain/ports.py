@@ -6,7 +6,7 @@ Every store may raise Unavailable while the catalogue is locked by somebody else
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from dbcalm.domain.entities import Backup, Client, Process, Restore, Run, Schedule, User
 from dbcalm.domain.listing import Page, Query
@@ -118,6 +118,10 @@ class JobStore(Protocol):
 
     def apply(self, before: Cursor, after: Cursor, events: Sequence[Event]) -> bool:
         """Apply the events and move the cursor, together or not at all; False if the cursor is no longer ``before``."""
+
+    def replace_backups(self, cursor: Cursor, backups: Sequence[Mapping[str, Any]]) -> bool:
+        """Have the catalogue know the backups of these manifests and no others; False, and nothing is done, if the
+        cursor is no longer this one."""
 
     def add_found(self, cursor: Cursor, backups: Sequence[Mapping[str, object]]) -> int | None:
         """Add the backups of these manifests that the catalogue lacks and return how many those were; None if the

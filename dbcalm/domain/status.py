@@ -174,6 +174,9 @@ class Status:
         """Tell which of the newest backups are not on disk. What a restore would use is there; only where that leaves
         one out, all that is there is listed."""
         known = [one.id for one in newest.values() if one is not None]
+        for id in engine["chain"]["ids"]:
+            if self._backups.get(id) is None:
+                yield f"backup {id} is on disk and not in the catalogue: dbcalm catalogue rebuild"
         if set(known) <= set(engine["chain"]["ids"]):
             return
         try:
@@ -224,8 +227,8 @@ def _of_engine(engine: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _of_damaged(path: str) -> str:
     return (
-        "the catalogue was damaged and begun anew: add users, clients and schedules again, as none of the old ones are "
-        f"left, and then remove {path}"
+        "the catalogue was damaged and begun anew: see that no user, client or schedule is missing, and then remove "
+        f"{path}"
     )
 
 

@@ -17,8 +17,10 @@ from typing import Any
 from dbcalm.errors import CatalogueDamaged, CatalogueError, NoSpace, Unavailable
 from dbcalm.logger import log
 from dbcalm.repository.migrations import migrate
+from dbcalm.repository.salvage import salvage
 
 _BUSY_SECONDS = 5.0
+_REBUILD = "make it anew with: dbcalm catalogue rebuild"
 _ASIDE = ".damaged-"
 _SUFFIXES = ("", "-wal", "-shm")
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -113,11 +115,13 @@ def open_database(path: Path, *, check: bool = False) -> Database:
         _secure(path)
         with contextlib.closing(connect(path)) as connection:
             if check and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise CatalogueDamaged(f"the catalogue {path} is damaged: {' '.join(found.split())}")
+                raise CatalogueDamaged(
+                    f"the catalogue {path} is damaged: {' '.join(found.split())}; {_REBUILD}"
+                )
             migrate(connection, path)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
-            raise CatalogueDamaged(f"the catalogue {path} is damaged: {error}") from error
+            raise CatalogueDamaged(f"the catalogue {path} is damaged: {error}; {_REBUILD}") from error
         raise CatalogueError(f"cannot open the catalogue {path}: {error}") from error
     except OSError as error:
         raise CatalogueError(f"cannot open the catalogue {path}: {error.strerror}") from error
@@ -125,8 +129,8 @@ def open_database(path: Path, *, check: bool = False) -> Database:
 
 
 def open_or_replace(path: Path) -> Database:
-    """Open and check the catalogue as ``open_database`` does, but put a damaged one aside and begin an empty one, which
-    the journal and the backups on disk will fill again."""
+    """Open and check the catalogue as ``open_database`` does, but put a damaged one aside and begin a new one, with the
+    users, clients and schedules that can still be read; the journal and the backups on disk will fill it again."""
     try:
         return open_database(path, check=True)
     except CatalogueDamaged as error:
@@ -134,13 +138,18 @@ def open_or_replace(path: Path) -> Database:
         for suffix in _SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
+        database = open_database(path)
+        with database.write() as connection:
+            saved = salvage(path.with_name(aside), connection)
         log.critical(
-            "%s; it is kept as %s. A new one is filled from the journal and the backups on disk, but users, clients "
-            "and schedules are lost: add them again with dbcalm users add, dbcalm clients add and dbcalm schedules add",
+            "%s; it is kept as %s. A new one is filled from the journal and the backups on disk; of the old one %s "
+            "could be read: see that none is missing, with dbcalm users list, dbcalm clients list and dbcalm "
+            "schedules list",
             error,
             aside,
+            ", ".join(f"{count} {table}" for table, count in saved.items()),
         )
-        return open_database(path)
+        return database
 
 
 def _secure(path: Path) -> None:

@@ -40,6 +40,16 @@ class Jobs:
                 return None
             return sum(_add_backup(connection, facts) for facts in backups)
 
+    def replace_backups(self, cursor: Cursor, backups: Sequence[Mapping[str, Any]]) -> bool:
+        """Know the backups of these manifests and no others; False, and nothing is done, if the cursor moved."""
+        with self._database.write() as connection:
+            if _cursor(connection) != cursor:
+                return False
+            connection.execute("DELETE FROM backups")
+            for facts in sorted(backups, key=lambda facts: int(facts["seq"])):
+                _add_backup(connection, facts)
+            return True
+
 
 def _cursor(connection: sqlite3.Connection) -> Cursor:
     return Cursor(*connection.execute("SELECT journal, offset FROM cursor").fetchone())
