@@ -177,6 +177,23 @@ class RestoreBackup(Command):
 
 
 @dataclass(frozen=True)
+class AdoptBackup(Command):
+    """Take over the backup that somebody else has put into the folder of this name."""
+
+    job_id: str
+    id: str
+
+    def __post_init__(self) -> None:
+        _require_job_id(self.job_id)
+        require_id(self.id, "id")
+
+
+@dataclass(frozen=True)
+class ListAdoptable(Command):
+    """List the folders among the backups that are not ours, and what they are, the oldest first."""
+
+
+@dataclass(frozen=True)
 class VerifyBackup(Command):
     """Prove that a backup comes back, up to a level from 1 to 3 (see ``proof``). ``identity`` is as for a restore."""
 

@@ -10,6 +10,7 @@ from dbcalm_cmd.process import Answer, Handlers, log, utc_now
 from dbcalm_mariadb_cmd import replaced
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.command import (
+    AdoptBackup,
     BringBack,
     CancelJob,
     Check,
@@ -21,6 +22,7 @@ from dbcalm_mariadb_cmd.command import (
     IncrementalBackup,
     JobLog,
     JobProgress,
+    ListAdoptable,
     ListBackups,
     ListReplaced,
     ListTrash,
@@ -73,6 +75,8 @@ class Desk:
             FullBackup: _refusable(self.full_backup),
             IncrementalBackup: _refusable(self.incremental_backup),
             RestoreBackup: _refusable(self.restore_backup),
+            AdoptBackup: _refusable(self.adopt_backup),
+            ListAdoptable: _refusable(lambda _command: self._reports.adoptable()),
             VerifyBackup: _refusable(self.verify_backup),
             BringBack: _refusable(self.bring_back),
             DeleteBackup: _refusable(self.delete_backup),
@@ -103,6 +107,10 @@ class Desk:
     def restore_backup(self, command: RestoreBackup) -> Answer:
         """Start a restore of a backup and its chain."""
         return self._control.accept(command.job_id, lambda: self._planner.restore(command))
+
+    def adopt_backup(self, command: AdoptBackup) -> Answer:
+        """Start to take over a backup that somebody else has made."""
+        return self._control.accept(command.job_id, lambda: self._planner.adopt(command))
 
     def verify_backup(self, command: VerifyBackup) -> Answer:
         """Start to prove that a backup comes back."""

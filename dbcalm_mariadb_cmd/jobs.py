@@ -124,6 +124,15 @@ class SyntheticJob:
 
 
 @dataclass(frozen=True)
+class AdoptJob:
+    """Make a backup of ours of the folder that bears this name."""
+
+    job_id: str
+    places: Places
+    id: str
+
+
+@dataclass(frozen=True)
 class RestoreJob:
     """Bring this chain back, the full first. ``target_path`` is the data directory or a new folder."""
 
@@ -209,7 +218,7 @@ class CleanupJob:
     min_age_seconds: float
 
 
-Job = BackupJob | SyntheticJob | RestoreJob | BringBackJob | CleanupJob
+Job = BackupJob | SyntheticJob | AdoptJob | RestoreJob | BringBackJob | CleanupJob
 
 
 def write_order(job: Job) -> None:
@@ -232,6 +241,8 @@ def read_order(folder: Path) -> Job:
     kind, places = order.pop("kind"), Places(**order.pop("places"))
     if kind == "BringBackJob":
         return BringBackJob(places=places, **order)
+    if kind == "AdoptJob":
+        return AdoptJob(places=places, **order)
     if kind == "CleanupJob":
         return CleanupJob(places=places, **{**order, "ids": tuple(order["ids"])})
     order["effort"] = Effort(**order.get("effort", {}))

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import backup, capacity, preflight, restore, storing, synthetic
+from dbcalm_mariadb_cmd.adopt import link, read
+from dbcalm_mariadb_cmd.builder import ENGINES
 from dbcalm_mariadb_cmd.clock import moment, span
 from dbcalm_mariadb_cmd.command import (
+    AdoptBackup,
     BringBack,
     CleanupBackups,
     FullBackup,
@@ -24,6 +27,7 @@ from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.jobs import (
     REPLACED,
+    AdoptJob,
     BackupJob,
     BringBackJob,
     CleanupJob,
@@ -33,7 +37,7 @@ from dbcalm_mariadb_cmd.jobs import (
     VerifyJob,
     WarmJob,
 )
-from dbcalm_mariadb_cmd.manifest import Manifest
+from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest
 from dbcalm_mariadb_cmd.proof import APPLIES, INTACT, RUNS, proof_of
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
 from dbcalm_mariadb_cmd.replaced import kept_in
@@ -197,6 +201,31 @@ class Planner:
         commands = restore.prepares(job) if level > INTACT else []
         words = "" if commands else f"read {', '.join(ids)}"
         return Plan(job, commands, event, answer, words, identity=command.identity)
+
+    def adopt(self, command: AdoptBackup) -> Plan:
+        """Plan to take over a backup that somebody else has made."""
+        settings = self._settings
+        folder, engine = settings.backup_dir / command.id, ENGINES[settings.db_type]
+        if not folder.is_dir():
+            raise Refused(404, f"there is no folder {command.id} in {settings.backup_dir}")
+        if (folder / MANIFEST).exists():
+            raise Refused(409, f"{command.id} is a backup of DBCalm already")
+        found = read(folder, engine)
+        base, sure = link(found, settings.backup_dir, engine)
+        job = AdoptJob(command.job_id, self._places(None), command.id)
+        note = f"{sure}; of {found.start_time}"
+        event: dict[str, object] = {
+            "type": "adopt",
+            "seq": 0,
+            "args": {"id": command.id},
+            "resource_id": command.id,
+            "note": note,
+        }
+        made_on = base.id if base else None
+        answer = _accepted(
+            job_id=job.job_id, id=command.id, type=found.type, from_backup_id=made_on, note=note
+        )
+        return Plan(job, [], event, answer, f"read {folder}")
 
     def _provable(self, command: VerifyBackup, chain: list[Manifest]) -> tuple[int, str | None]:
         """Return the level to which this chain can be proven here, and why that is less than was asked for."""

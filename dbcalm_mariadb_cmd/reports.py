@@ -8,6 +8,8 @@ from pathlib import Path
 
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import capacity, preflight, replaced, switch
+from dbcalm_mariadb_cmd.adopt import candidates
+from dbcalm_mariadb_cmd.builder import ENGINES
 from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, ReportDatabase
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused
@@ -52,6 +54,21 @@ class Reports:
             intact = is_intact(folder, made) if command.examine else None
             listed.append({**made.facts(), **beside, "intact": intact})
         return _ok(backups=listed, more=False)
+
+    def adoptable(self) -> Answer:
+        """Return the folders among the backups that are not ours, as many as fit into an answer, the oldest first."""
+        listed: list[dict[str, object]] = []
+        room = _MOST_TOLD
+        engine = ENGINES[self._settings.db_type]
+        for name, found, problem in candidates(self._settings.backup_dir, engine):
+            row: dict[str, object] = {"name": name, "problem": problem, "type": None, "start_time": None}
+            if found is not None:
+                row |= {"type": found.type, "start_time": found.start_time}
+            room -= len(json.dumps(row))
+            if room < 0:
+                break
+            listed.append(row)
+        return _ok(folders=listed, backup_dir=str(self._settings.backup_dir))
 
     def trash(self) -> Answer:
         """Return what can be undeleted, the last deleted first, as many as fit into an answer."""

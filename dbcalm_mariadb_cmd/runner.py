@@ -10,13 +10,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import backup, cancelling, cleanup, replace, restore, synthetic, verify
+from dbcalm_mariadb_cmd import adopt, backup, cancelling, cleanup, replace, restore, synthetic, verify
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.linux import set_io_class
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.builder import Effort
 from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed, describe
 from dbcalm_mariadb_cmd.jobs import (
+    AdoptJob,
     BackupJob,
     BringBackJob,
     CleanupJob,
@@ -52,6 +53,9 @@ def settle(job: Job) -> End:
             done = made is not None
         elif isinstance(job, SyntheticJob):
             made = synthetic.undo(job)
+            done = made is not None
+        elif isinstance(job, AdoptJob):
+            made = adopt.undo(job)
             done = made is not None
         elif isinstance(job, CleanupJob):
             made, done = None, not cleanup.left(job)
@@ -135,7 +139,7 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: in
 
 
 def _work(
-    job: BackupJob | SyntheticJob | RestoreJob | BringBackJob,
+    job: BackupJob | SyntheticJob | AdoptJob | RestoreJob | BringBackJob,
     output: Output,
     lock: int,
     journal: Journal,
@@ -147,6 +151,8 @@ def _work(
     if isinstance(job, SyntheticJob):
         yield_to_others(job.effort, output)
         return End(backup=synthetic.make(job, output, lock))
+    if isinstance(job, AdoptJob):
+        return End(backup=adopt.make(job))
     if isinstance(job, VerifyJob):
         yield_to_others(job.effort, output)
         verify.verify(job, output, lock, journal, identity)

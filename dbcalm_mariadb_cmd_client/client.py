@@ -5,6 +5,7 @@ from pathlib import Path
 from dbcalm_cmd.wire import Command
 from dbcalm_cmd_client import Answer, call
 from dbcalm_mariadb_cmd.command import (
+    AdoptBackup,
     BringBack,
     CancelJob,
     Check,
@@ -16,6 +17,7 @@ from dbcalm_mariadb_cmd.command import (
     IncrementalBackup,
     JobLog,
     JobProgress,
+    ListAdoptable,
     ListBackups,
     ListReplaced,
     ListTrash,
@@ -69,6 +71,16 @@ class MariadbCmdClient:
         """Start a restore; ``identity`` opens what is encrypted. 202 with ``id, target, target_path, chain,
         restore_id``; 404, 409, 503, 507."""
         return self._call(RestoreBackup(job_id, id, target, replace, identity))
+
+    def adopt_backup(self, job_id: str, id: str) -> Answer:
+        """Start to take over a backup that somebody else has made. 202 with ``id, type, from_backup_id, note``; 404,
+        409 with why it is left alone."""
+        return self._call(AdoptBackup(job_id, id))
+
+    def list_adoptable(self) -> Answer:
+        """List folders among the backups that are not ours. 200 with ``backup_dir``, and ``folders``: ``name, type,
+        start_time`` and the ``problem`` of one that cannot be taken over."""
+        return self._call(ListAdoptable())
 
     def verify_backup(
         self, job_id: str, id: str, level: int, schedule_id: int | None = None, identity: str | None = None

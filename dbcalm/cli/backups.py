@@ -1,15 +1,19 @@
 """``dbcalm backups``: what backups there are."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dbcalm.cli import waiting
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
 from dbcalm.cli.output import Row, make_sure, say, show, show_one, size
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 from dbcalm.domain import times, views
 from dbcalm.domain.backups import LISTING
+from dbcalm.domain.services import Services
+from dbcalm.errors import Conflict, InvalidField, NotFound
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -113,6 +117,57 @@ def release(id: Id) -> None:
     """End the hold of a backup."""
     services().backups.release(caller(), id)
     say(f"backup {id} is not held any more")
+
+
+@app.command()
+def adopt(
+    path: Annotated[
+        str | None, typer.Argument(help="The folder, which lies in backup_dir: its path, or its name.")
+    ] = None,
+    scan: Annotated[
+        bool, typer.Option("--scan", help="All folders in backup_dir that are not DBCalm's.")
+    ] = False,
+) -> None:
+    """Take over backups that were made by hand or by other tools.
+
+    Only what mariadb-backup or XtraBackup has written into a folder is believed. Nothing in it changes; a manifest is
+    put beside. An incremental of which nobody can tell what it builds on is left alone."""
+    if scan == (path is not None):
+        raise typer.BadParameter("give a folder, or --scan", param_hint="PATH")
+    system = services()
+    folder, found = system.backups.adoptable()
+    if path is not None:
+        _adopt(system, _name_in(folder, path))
+        return
+    for row in found:
+        if row["problem"] is not None:
+            say(f"left alone: {row['problem']}")
+            continue
+        try:
+            _adopt(system, str(row["name"]))
+        except (Conflict, NotFound) as error:
+            say(f"left alone: {error}")
+    if not found:
+        say(f"there is nothing in {folder} that is not DBCalm's")
+
+
+def _name_in(folder: str, path: str) -> str:
+    """Return the name of what lies in the folder of backups; raise InvalidField for a path elsewhere."""
+    given = Path(path)
+    if "/" in path.rstrip("/") and given.absolute().parent != Path(folder):
+        raise InvalidField(
+            "PATH",
+            f"must lie in {folder}: move it there and give it to mysql (chown -R mysql:mysql), then adopt it",
+        )
+    return given.name
+
+
+def _adopt(system: Services, name: str) -> None:
+    job = system.backups.adopt(caller(), name)
+    waiting.wait(system, job.job_id, f"adoption of {name}")
+    made = system.backups.require(name)
+    builds = f" on {made.from_backup_id}" if made.from_backup_id else ""
+    say(f"backup {name} was adopted: {made.type}{builds}, {job.facts['note']}")
 
 
 def _readable(row: Row) -> Row:

@@ -83,6 +83,8 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
         chain = engine["chain"]
         yield "restore", chain["problem"] or "would use " + " > ".join(_shortened(chain["ids"]))
     yield "protection", _of_protection(report.protection)
+    for advice in report.protection.improve[:1]:
+        yield "better", advice
     due = f", the next at {times.short(report.next_run)}" if report.next_run else ""
     yield (
         "schedules",
@@ -113,7 +115,7 @@ def _of_protection(found: Protection) -> str:
     if found.recovery_seconds is not None:
         told.append(f"it takes about {duration(round(found.recovery_seconds))}")
     told.append("points: " + ", ".join(f"{count} in a {span}" for span, count in found.points.items()))
-    return "; ".join((*told, *(f"better: {advice}" for advice in found.improve[:1])))
+    return "; ".join(told)
 
 
 def _of_warm(warm: Mapping[str, Any]) -> str:

@@ -129,6 +129,19 @@ class Backups:
                 lambda job_id: self._service.verify_backup(job_id, known, level, schedule_id, identity)
             )
 
+    def adoptable(self) -> tuple[str, Sequence[Mapping[str, Any]]]:
+        """Return the folder of backups, and what in it is not ours, the oldest first: ``name, type, start_time`` and
+        the ``problem`` of one that cannot be taken over. Raise Unavailable."""
+        data = granted(asked(self._service.list_adoptable))
+        return str(data["backup_dir"]), data["folders"]
+
+    def adopt(self, caller: Caller, id: str) -> Started:
+        """Start to take over a backup that somebody else has made; raise NotFound if there is no such folder, Conflict
+        if it is no backup, or nobody can tell what it builds on, or a job runs; or Unavailable."""
+        with audited(caller.name, f"adopt backup {names.shown(id)}"):
+            known = names.known_backup_id(id)
+            return self._jobs.start(lambda job_id: self._service.adopt_backup(job_id, known))
+
     def unproven(self, level: int) -> Backup | None:
         """Return the newest backup at the end of a chain that is not proven to this level, nor suspect; None if there
         is none. Raise Unavailable."""

@@ -193,6 +193,11 @@ def read_checkpoints(folder: Path, engine: Engine) -> Checkpoints:
         raise JobFailed("the backup tool left a checkpoints file that cannot be read") from error
 
 
+def read_info(folder: Path, engine: Engine) -> dict[str, str]:
+    """Return what a backup's info file says, under either vendor's name; raise JobFailed if there is none."""
+    return _key_values(_metadata(folder, engine, "info"))
+
+
 def read_binlog(folder: Path, engine: Engine) -> Binlog | None:
     """Return the binary log's position at the backup's moment, or None where the server keeps no binary log."""
     try:

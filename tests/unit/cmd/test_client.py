@@ -217,6 +217,7 @@ def test_a_wrong_call_is_refused_before_anything_is_connected(folder: Path) -> N
             lambda: mariadb.incremental_backup(job, None, "", True, None),
             lambda: mariadb.incremental_backup(job, None, "a", 1, None),  # type: ignore[arg-type]  # wrong on purpose
             lambda: mariadb.restore_backup(job, "a", "/var/lib/mysql"),
+            lambda: mariadb.adopt_backup(job, "../a"),
             lambda: mariadb.verify_backup(job, "a", 0),
             lambda: mariadb.verify_backup(job, "a", 4),
             lambda: mariadb.delete_backup(".."),
@@ -295,6 +296,8 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
             "verify_backup",
             {"job_id": job, "id": "a", "level": 3, "schedule_id": 7, "identity": None},
         ),
+        (lambda: mariadb.adopt_backup(job, "a"), "adopt_backup", {"job_id": job, "id": "a"}),
+        (mariadb.list_adoptable, "list_adoptable", {}),
         (mariadb.list_replaced, "list_replaced", {}),
         (mariadb.database_wanted, "database_wanted", {}),
         (

@@ -54,6 +54,8 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
         "replace": True,
         "identity": None,
     },
+    mariadb.AdoptBackup: {"job_id": JOB, "id": "monday"},
+    mariadb.ListAdoptable: {},
     mariadb.VerifyBackup: {
         "job_id": JOB,
         "id": "monday",

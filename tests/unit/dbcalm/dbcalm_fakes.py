@@ -136,6 +136,7 @@ class FakeMysqlService:
         self.free = 10**12
         self.chain_problem: str | None = None
         self.replaced: list[dict[str, Any]] = []
+        self.adoptable: list[dict[str, Any]] = []
         self.wanted: dict[str, Any] = {"job_id": None, "database": None, "want": None}
         self._answers: dict[str, Answer] = {}
         self._change = threading.Condition()
@@ -176,6 +177,32 @@ class FakeMysqlService:
             return Answer(202, "accepted", {"job_id": job_id, "id": id, "chain": [id], **facts})
 
         return self._once(("restore_backup", (job_id, id, target, replace, identity)), job_id, work)
+
+    def adopt_backup(self, job_id: str, id: str) -> Answer:
+        def work() -> Answer:
+            found = {row["name"]: row for row in self.adoptable}
+            if id not in found:
+                return Answer(404, f"there is no folder {id}", {})
+            facts = manifest(id, -1, job_id=job_id)
+            self.on_disk[id] = facts
+            self._accept(job_id, "adopt", id)
+            self.tell(
+                {"event": "ended", "at": utc_now(), "job_id": job_id, "status": "success", "backup": facts}
+            )
+            data = {
+                "job_id": job_id,
+                "id": id,
+                "type": "full",
+                "from_backup_id": None,
+                "note": "a full backup",
+            }
+            return Answer(202, "accepted", data)
+
+        return self._once(("adopt_backup", (job_id, id)), job_id, work)
+
+    def list_adoptable(self) -> Answer:
+        self._reach(("list_adoptable", ()))
+        return Answer(200, "ok", {"folders": self.adoptable, "backup_dir": "/var/backups/dbcalm"})
 
     def verify_backup(
         self, job_id: str, id: str, level: int, schedule_id: int | None, identity: str | None

@@ -6,6 +6,7 @@ import pytest
 
 from dbcalm_cmd.wire import Command, InvalidCommand
 from dbcalm_mariadb_cmd.command import (
+    AdoptBackup,
     BringBack,
     Check,
     CleanupBackups,
@@ -16,6 +17,7 @@ from dbcalm_mariadb_cmd.command import (
     IncrementalBackup,
     JobLog,
     JobProgress,
+    ListAdoptable,
     ListBackups,
     ListReplaced,
     ListTrash,
@@ -64,6 +66,8 @@ GOOD: list[tuple[type[Command], dict[str, Any]]] = [
     (BringBack, {"job_id": JOB, "id": "monday-restored-2026-11-23-03-00-00"}),
     (ListReplaced, {}),
     (DatabaseWanted, {}),
+    (AdoptBackup, {"job_id": JOB, "id": "monday"}),
+    (ListAdoptable, {}),
     (VerifyBackup, {"job_id": JOB, "id": "monday", "level": 3, "schedule_id": 3, "identity": IDENTITY}),
     (ReportDatabase, {"job_id": JOB, "want": WANT, "state": "failed", "problem": "it did not start"}),
 ]
@@ -109,6 +113,8 @@ def test_commands_are_named_on_the_wire_as_in_the_code() -> None:
         "bring_back",
         "list_replaced",
         "database_wanted",
+        "adopt_backup",
+        "list_adoptable",
         "verify_backup",
         "report_database",
     ]
