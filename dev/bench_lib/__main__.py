@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.bench_lib import commands, jobs, memory, progress, reflink, requests, restores
+from dev.bench_lib import commands, jobs, memory, progress, proof, reflink, requests, restores
 from dev.bench_lib.figures import Figure, table
 from dev.sandbox_lib.errors import SandboxError
 from dev.sandbox_lib.sandbox import Sandbox
@@ -18,6 +18,7 @@ _PARTS: dict[str, Callable[[Sandbox, argparse.Namespace], list[Figure]]] = {
     "schedules": lambda sandbox, _: commands.schedules(sandbox),
     "copies": lambda sandbox, options: jobs.copies(sandbox, options.megabytes, options.rounds),
     "restores": lambda sandbox, options: restores.restores(sandbox, options.megabytes, options.rounds),
+    "proof": lambda sandbox, options: proof.proof(sandbox, options.megabytes, options.rounds),
     "reflink": lambda sandbox, options: reflink.reflink(sandbox, options.megabytes, options.rounds),
     "memory": lambda sandbox, options: memory.memory(sandbox, options.megabytes),
     "progress": lambda sandbox, options: progress.progress(sandbox, options.megabytes),
