@@ -92,6 +92,15 @@ def test_the_running_server_is_seen_and_left_alone(machine: Machine, api: Api) -
     assert (reply.status, reply.body["detail"]) == (503, "server is not stopped")
 
 
+def test_a_backup_is_proven_by_a_server_of_its_own_in_the_units_confines(machine: Machine, api: Api) -> None:
+    """What the unit allows and what it takes away suffices for the tool, innochecksum, and a server without network."""
+    proven = machine.run("dbcalm verify second --wait")
+    assert "backup second is proven: a server runs on it, and every table is good" in proven
+    shown = api.call("GET", "/backups/second")
+    assert (shown["proof"]["level"], shown["suspect"]) == (3, None)
+    assert machine.run("ls -A /var/backups/dbcalm/restores | grep -c '^\\.' || true") == "0"
+
+
 def test_a_restore_into_the_data_directory(machine: Machine, api: Api) -> None:
     machine.run("systemctl stop mariadb.socket mariadb && mv /var/lib/mysql /var/lib/mysql.broken")
     machine.run("install --directory --owner=mysql --group=mysql --mode=755 /var/lib/mysql")
