@@ -7,6 +7,7 @@ of the host is none of the backup. Nothing but the proofs is changed, and what w
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from errno import EIO
 from pathlib import Path
 
 from dbcalm_mariadb_cmd import restore
@@ -16,7 +17,7 @@ from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.adapter.tree import file_state, read_tree, remove_tree, walk
 from dbcalm_mariadb_cmd.assertions import problem
 from dbcalm_mariadb_cmd.clock import moment
-from dbcalm_mariadb_cmd.errors import BackupFault
+from dbcalm_mariadb_cmd.errors import BackupFault, describe
 from dbcalm_mariadb_cmd.jobs import VerifyJob
 from dbcalm_mariadb_cmd.manifest import (
     INSTRUCTIONS,
@@ -32,6 +33,7 @@ from dbcalm_mariadb_cmd.proof import (
     APPLIES,
     INTACT,
     RUNS,
+    WHOLE,
     Proof,
     faulted,
     proof_of,
@@ -74,14 +76,7 @@ class _Witness:
         for id in chain[chain.index(found.backup_id) :]:
             before = self._before(id)
             if before is None:  # Its manifest cannot be read: there is nothing that a proof could be about.
-                untold = {
-                    "level": 0,
-                    "at": now,
-                    "restore_seconds": None,
-                    "fault_level": INTACT,
-                    "fault_at": now,
-                }
-                self._tell(id, {**untold, "fault": str(found)})
+                self._tell(id, Proof(WHOLE, now, None, "", self.job.job_id, str(found), INTACT, now))
             else:
                 self._store(id, faulted(before, found.level, now, self.job.job_id, str(found)))
 
@@ -94,10 +89,10 @@ class _Witness:
 
     def _store(self, id: str, proof: Proof) -> None:
         store_proof(self.job.places.backup(id), proof)
-        self._tell(id, proof.told())
+        self._tell(id, proof)
 
-    def _tell(self, id: str, told: dict[str, object]) -> None:
-        self.journal.append("proved", backup_id=id, proof=told)
+    def _tell(self, id: str, proof: Proof) -> None:
+        self.journal.append("proved", backup_id=id, proof=proof.told())
 
 
 def verify(job: VerifyJob, output: Output, lock: int, journal: Journal, identity: int | None = None) -> None:
@@ -111,7 +106,12 @@ def verify(job: VerifyJob, output: Output, lock: int, journal: Journal, identity
             _read(job, whole.append)
             witness.reached(job.chain, INTACT)
         else:
-            _bring_back(job, output, lock, witness, identity)
+            try:
+                _bring_back(job, output, lock, witness, identity)
+            except OSError as error:
+                if error.errno == EIO:  # Of which disk? If it is the backups', reading alone tells.
+                    _read(job, whole.append)
+                raise
     except BackupFault as found:
         witness.reached(tuple(whole), INTACT)
         witness.fault(found)
@@ -179,6 +179,12 @@ def _read(job: VerifyJob, on_whole: Callable[[str], None]) -> None:
             read_tree(folder, sums, progress.add)
         except ValueError as error:
             raise BackupFault(link.id, INTACT, f"backup {link.id} is damaged: {error}") from error
+        except OSError as error:
+            if error.errno != EIO:
+                raise
+            raise BackupFault(
+                link.id, INTACT, f"backup {link.id} cannot be read from the disk: {describe(error)}"
+            ) from error
         on_whole(link.id)
 
 

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -132,7 +133,7 @@ def _read_file(path: Path, sha256: str, on_bytes: Callable[[int], None]) -> None
     """Read a file past the page cache: what is in memory says nothing of what the disk has kept. (Pages that are not
     written yet stay; posix_fadvise(2).)"""
     digest, buffer = hashlib.sha256(), bytearray(_READ_CHUNK)
-    with open(path, "rb", buffering=0, opener=no_link) as file:
+    with naming(path), open(path, "rb", buffering=0, opener=no_link) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         while count := file.readinto(buffer):
             digest.update(memoryview(buffer)[:count])
@@ -140,6 +141,16 @@ def _read_file(path: Path, sha256: str, on_bytes: Callable[[int], None]) -> None
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     if digest.hexdigest() != sha256:
         raise ValueError(f"the checksum of {path} differs")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let what the kernel says in the block name this file, if it names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _copy_file(

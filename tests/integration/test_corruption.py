@@ -1,6 +1,7 @@
 """Damage to stored backups, whatever and wherever: all of it is found, and where there is none, none is found."""
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dbcalm_mariadb_cmd import verify
+from dbcalm_mariadb_cmd import restore, verify
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.errors import BackupFault
@@ -249,3 +250,30 @@ def test_a_chain_under_load_comes_back_at_each_of_its_points_twice(own: Rig) -> 
             assert least <= count() <= most
             assert count() % 50 == 0  # A statement is there whole or not at all.
             assert own.sandbox.sql("CHECK TABLE shop.busy").split()[-1] == "OK"
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_disk_that_does_not_give_the_bytes_is_a_fault_and_a_full_one_is_none(
+    own: Rig, judge: Judge, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    """No disk here fails when it is asked to, so the kernel's answer is made up."""
+    id = str(own.backup(form="folder")["resource_id"])
+
+    def failing(number: int) -> Callable[..., None]:
+        def read(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number), "ibdata1")
+
+        return read
+
+    monkeypatch.setattr(verify, "read_tree", failing(errno.EIO))
+    monkeypatch.setattr(restore, "copy_tree", failing(errno.EIO))
+    found = judge.fault([id], level)
+    assert found is not None
+    assert (found.level, str(found)) == (
+        1,
+        f"backup {id} cannot be read from the disk: ibdata1: Input/output error",
+    )
+    monkeypatch.setattr(verify, "read_tree", failing(errno.ENOSPC))
+    monkeypatch.setattr(restore, "copy_tree", failing(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):
+        judge.fault([id], level)

@@ -10,7 +10,8 @@ from engine_tiny import DATA, Shelf, refusal
 from dbcalm_mariadb_cmd import removal
 from dbcalm_mariadb_cmd.clock import text_of
 from dbcalm_mariadb_cmd.hold import Hold, store_hold
-from dbcalm_mariadb_cmd.manifest import MANIFEST
+from dbcalm_mariadb_cmd.manifest import MANIFEST, read_manifest
+from dbcalm_mariadb_cmd.proof import INTACT, faulted, of_making, store_proof
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
 
 HOUR = timedelta(hours=1)
@@ -123,6 +124,17 @@ class TestLastChains:
         assert "a0 is the last whole chain" in refused(shelf, "a0")
         if what != MANIFEST:
             stock(shelf).require_removable("b0")
+
+    def test_are_counted_without_those_with_which_a_verification_found_fault(self, shelf: Shelf) -> None:
+        shelf.chain("a", 1)
+        shelf.chain("b", 1)
+        folder = shelf.lab.backups / "b0"
+        good = of_making(read_manifest(folder))
+        store_proof(folder, faulted(good, INTACT, "2026-11-23T12:00:00.000000Z", "j", "a page"))
+        assert "a0 is the last whole chain" in refused(shelf, "a0")
+        stock(shelf).require_removable("b0")
+        store_proof(folder, good)
+        stock(shelf).require_removable("a0")
 
 
 class TestManyAtOnce:
