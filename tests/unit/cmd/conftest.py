@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -50,6 +51,12 @@ class Service:
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         return True
+
+    def heeds_signals(self) -> bool:
+        """Tell whether it has its handlers of signals: its socket is there a moment before."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = int(status.split("SigCgt:")[1].split()[0], 16)
+        return all(caught >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
 
     def send(self, line: bytes, *, end: bool = False) -> bytes:
         """Send these bytes on a connection, and with ``end`` close our side; return all that comes back."""

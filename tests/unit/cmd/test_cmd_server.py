@@ -304,6 +304,7 @@ def test_ten_thousand_commands_are_all_answered_and_leave_nothing_behind(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_idle_service_at_once_with_status_0(root_service: Start, number: int) -> None:
     service = root_service()
+    service.wait_until(service.heeds_signals)
     began = time.monotonic()
     service.process.send_signal(number)
     assert service.process.wait(5) == 0
