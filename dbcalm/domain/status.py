@@ -14,7 +14,7 @@ from dbcalm.domain.entities import RUNNING, Backup, Process, Schedule
 from dbcalm.domain.jobs import Jobs, asked, granted
 from dbcalm.domain.listing import Condition, Order, Query
 from dbcalm.domain.ports import BackupStore, Clock, MysqlService, ProcessStore
-from dbcalm.domain.processes import CLEANUP, VERIFY
+from dbcalm.domain.processes import CANCELLED, CLEANUP, VERIFY
 from dbcalm.domain.protection import Habits, Protection, measure
 from dbcalm.domain.schedules import Overdue, Schedules, describe
 from dbcalm.errors import DBCalmError
@@ -26,6 +26,12 @@ _LONGEST_WITHOUT_CLEANUP = 50 * 3600
 """Seconds that the last clean-up may be ago: one that a long backup was in the way of may be left out."""
 
 _TOLD_SUSPECTS = 3
+_TOLD_JOBS = {"backup": "backup", "restore": "restore", VERIFY: "verification"}
+_NO_FAILURES = (CANCELLED, "suspect")
+_REMEMBERED = 7 * 86400
+"""Seconds for which a failed job needs attention, unless a later one went well. One that was cancelled does not, and
+one that found fault with a backup is told with that."""
+
 
 _TYPES = ("full", "incremental")
 
@@ -88,6 +94,7 @@ class Status:
             *(self._of_missing(engine, newest) if engine is not None else []),
             *self._of_backups(newest, any(one.backup_type != VERIFY for one in schedules)),
             *self._of_suspects(),
+            *self._of_failures(),
             *map(_of_damaged, self._set_aside()),
             *map(_of_overdue, overdue),
             *of_space(engine),
@@ -153,6 +160,16 @@ class Status:
         order = (Order("id", descending=not first),)
         found = self._processes.list(Query(conditions, order, per_page=1)).items
         return found[0] if found else None
+
+    def _of_failures(self) -> Iterator[str]:
+        """Tell why the newest job of a kind failed that somebody asked for; a schedule tells of its own."""
+        since = times.written(times.at(self._clock.now() - _REMEMBERED))
+        for type, name in _TOLD_JOBS.items():
+            last = self._process(Condition("type", "eq", (type,)))
+            if last is None or last.status != "failed" or last.reason in _NO_FAILURES:
+                continue
+            if last.args.get("schedule_id") is None and (last.end_time or last.start_time) > since:
+                yield f"the last {name} failed at {times.short(last.start_time)}: {last.error or last.reason}"
 
     def _of_cleanup(self) -> Iterator[str]:
         """Tell of the last clean-up if it failed, or if it is long ago: cron runs one every day."""

@@ -95,3 +95,56 @@ def test_a_catalogue_that_was_damaged_needs_attention_until_its_remains_are_remo
     ]
     aside.unlink()
     assert report(seen).attention == []
+
+
+FAILED = {
+    "event": "ended",
+    "at": END,
+    "status": "failed",
+    "reason": "error",
+    "return_code": 1,
+    "error": "the disk is full",
+}
+
+
+def fail(mysql: FakeMysqlService, job: int, type: str, at: str = END, **more: object) -> None:
+    """Let a job of this type begin and fail."""
+    job_id = f"{job:032x}"
+    args = {"id": "a", "schedule_id": more.pop("schedule_id", None)}
+    started = {"event": "accepted", "job_id": job_id, "type": type, "command": "x", "args": args, "at": at}
+    mysql.tell({**started, "resource_id": "a", "note": None})
+    mysql.tell({**FAILED, "job_id": job_id, "at": at, **more})
+
+
+@pytest.mark.parametrize(
+    ("type", "name"), [("backup", "backup"), ("restore", "restore"), ("verify", "verification")]
+)
+def test_a_job_that_failed_needs_attention_until_one_goes_well(
+    seen: Services, mysql: FakeMysqlService, type: str, name: str
+) -> None:
+    fail(mysql, 1, type)
+    assert report(seen).attention == [f"the last {name} failed at 2026-06-10 03:05 UTC: the disk is full"]
+    fail(mysql, 2, type, status="success")
+    assert report(seen).attention == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"reason": "cancelled"},
+        {"reason": "suspect"},
+        {"schedule_id": 3},
+        {"at": "2026-06-01T03:00:00.000000Z"},
+    ],
+)
+def test_some_failures_need_none(seen: Services, mysql: FakeMysqlService, more: dict[str, str]) -> None:
+    fail(mysql, 1, "verify", **more)
+    assert not any("failed at" in sentence for sentence in report(seen).attention)
+
+
+def test_a_suspect_backup_needs_attention(seen: Services, mysql: FakeMysqlService) -> None:
+    proof = {"level": 0, "at": END, "restore_seconds": None, "fault": "a page is damaged"}
+    mysql.tell({"event": "proved", "at": END, "backup_id": "b", "proof": proof})
+    [sentence] = report(seen).attention
+    assert sentence.startswith("backup b is suspect: a page is damaged; see whether the disk is good")
+    assert sentence.endswith("dbcalm verify b, or delete it")
