@@ -17,7 +17,8 @@ from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.database import Database
 from dev.sandbox_lib.services import SERVICES
 
-_SCHEMA = """
+SCHEMA = """
+CREATE DATABASE scratch; USE scratch;
 CREATE DATABASE shop;
 CREATE TABLE shop.orders (id INT PRIMARY KEY, body VARCHAR(200) NOT NULL, KEY (body)) ENGINE=InnoDB;
 INSERT INTO shop.orders SELECT seq, CONCAT(SHA1(seq), REPEAT('x', seq % 100)) FROM seq_1_to_20000;
@@ -257,7 +258,7 @@ def sandbox_with(folder: Path, statements: str) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    statements = f"CREATE DATABASE scratch; USE scratch; {_SCHEMA}"
+    statements = SCHEMA
     with sandbox_with(tmp_path_factory.mktemp("sandbox"), statements) as sandbox:
         yield Rig(sandbox)
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,19 @@ import pytest
 
 from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, PROOF, sealed, unsealed
 from dev.sandbox_lib.processes import wait_until
-from tests.integration.conftest import Rig
+from tests.integration.conftest import SCHEMA, Rig, sandbox_with
 from tests.integration.test_faults import kill_runner, kill_service_and_runner
 
 pytestmark = pytest.mark.integration
 
 FORMS = ("folder", "zstd", "gzip")
+
+
+@pytest.fixture(scope="module")
+def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """In place of the sandbox that others share: what is suspect needs attention there."""
+    with sandbox_with(tmp_path_factory.mktemp("verify") / "sandbox", SCHEMA) as sandbox:
+        yield Rig(sandbox)
 
 
 def verified(rig: Rig, id: str, level: int, **order: object) -> dict[str, Any]:
