@@ -10,6 +10,8 @@ from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
 from dbcalm_mariadb_cmd.adapter.private import data_options
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
 from dbcalm_mariadb_cmd.adapter.tree import at_once
+from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.failures import is_of_host, known
 
 _AT_ONCE = 2
 _PAGE_SIZE = 16 << 10
@@ -26,7 +28,8 @@ class BadPage(Exception):
 
 
 def check_pages(innochecksum: str, data: Path, on_bytes: Callable[[int], None]) -> None:
-    """Have every page of the tablespaces in this folder looked at, the largest first; raise BadPage."""
+    """Have every page of the tablespaces in this folder looked at, the largest first; raise BadPage, or JobFailed if
+    that could not be done."""
     tablespaces = [path for path in data.rglob("*.ibd") if path.stat().st_size]
     tablespaces += [path for path in data.glob("undo*") if path.is_file()]
     # Of several files of the system tablespace only the first begins with the page that innochecksum goes by.
@@ -55,8 +58,12 @@ def _check(innochecksum: str, path: Path, name: Path, first: int, last: int | No
         preexec_fn=die_with_parent,
         check=False,
     )
-    if asked.returncode:
-        raise BadPage(f"{name}: innochecksum: {' '.join((asked.stderr or asked.stdout).split())[:200]}")
+    if not asked.returncode:
+        return
+    said = " ".join((asked.stderr or asked.stdout).split())[:200]
+    if is_of_host(asked.returncode, known(said)):
+        raise JobFailed(f"innochecksum failed with {asked.returncode} at {name}: {said}", asked.returncode)
+    raise BadPage(f"{name}: innochecksum: {said}")
 
 
 def _page_size(data: Path) -> int:

@@ -18,6 +18,7 @@ from dbcalm_mariadb_cmd.adapter.tree import file_state, read_tree, remove_tree, 
 from dbcalm_mariadb_cmd.assertions import problem
 from dbcalm_mariadb_cmd.clock import moment
 from dbcalm_mariadb_cmd.errors import BackupFault, describe
+from dbcalm_mariadb_cmd.failures import is_of_host
 from dbcalm_mariadb_cmd.jobs import VerifyJob
 from dbcalm_mariadb_cmd.manifest import (
     INSTRUCTIONS,
@@ -223,7 +224,9 @@ def _run(job: VerifyJob, output: Output, lock: int) -> float:
             took = time.monotonic() - began
             bad, unseen = server.check()
             wrong = _asserted(job, server, newest)
-    except private.NotStarted as failure:
+    except private.ServerEnded as failure:
+        if is_of_host(failure.return_code, failure.failure):
+            raise
         raise BackupFault(newest.id, RUNS, f"backup {newest.id}: {failure}", failure.return_code) from failure
     for sentence in unseen:
         output.add(f"dbcalm: not checked: {sentence}, which the server of our own has not\n".encode())

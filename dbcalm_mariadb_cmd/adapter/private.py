@@ -10,13 +10,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT, Output
 from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.failures import known
 
 _SOCKET = "dbcalm.sock"
 """Relative to the data directory, in which server and clients work: a path of a socket may have 107 bytes."""
@@ -28,6 +29,8 @@ _DATA_OPTIONS = ("innodb_page_size", "innodb_data_file_path", "innodb_undo_table
 _OPTION = re.compile(r"^(\w+)=([\w.:;/-]+)$", re.MULTILINE)
 _FAILED = re.compile(r"^(?:error|status)\s*:\s*(.+)$|^Error: (.+)$|^mariadb-check: (.+)$", re.IGNORECASE)
 _FINE = ("OK", "Table is already up to date")
+_LOST = re.compile(r"Lost connection|gone away|Can't connect|error: 20(?:02|03|06|13)\b", re.IGNORECASE)
+_END_SECONDS = 10.0
 _UNKNOWN_ENGINE = re.compile(r"Unknown storage engine '([^']+)'")
 
 
@@ -40,26 +43,30 @@ class Programs:
     checker: str
 
 
-class NotStarted(JobFailed):
-    """The server ended instead of starting, and said why."""
+class ServerEnded(JobFailed):
+    """The server ended, instead of starting or in the middle of its work."""
 
 
 class Session:
     """What can be done with a server of our own that runs."""
 
-    def __init__(self, programs: Programs, data: Path, output: Output) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], programs: Programs, data: Path, output: Output
+    ) -> None:
+        self._process = process
         self._programs = programs
         self._data = data
         self._output = output
 
     def check(self) -> tuple[list[str], list[str]]:
         """Check every table; return a sentence for each that is not good, and for each that could not be looked at, as
-        its engine is not part of the server. Raise JobFailed."""
+        its engine is not part of the server. Raise ServerEnded, or JobFailed."""
         asked = self._run([self._programs.checker, "--no-defaults", *_LOCAL, "--check", "--all-databases"])
         lines = (asked.stdout + asked.stderr).splitlines()
         for line in lines:
             if not line.endswith(" OK"):
                 self._output.add(f"mariadb-check: {line}\n".encode())
+        self._require_alive(asked.stdout + asked.stderr)
         bad, unseen = problems(lines)
         if asked.returncode and not bad:
             raise JobFailed(f"mariadb-check failed with exit code {asked.returncode}", asked.returncode)
@@ -67,13 +74,22 @@ class Session:
 
     def answer(self, sql: str) -> str | None:
         """Return the first value that a statement gives, None for no row or NULL; raise ValueError with what the server
-        said if it cannot be run."""
+        said if it cannot be run, or ServerEnded."""
         words = ["--no-defaults", *_LOCAL, "--batch", "--skip-column-names", "--raw", "--local-infile=0"]
         asked = self._run([self._programs.client, *words], f"SET SESSION TRANSACTION READ ONLY;\n{sql};\n")
         if asked.returncode:
+            self._require_alive(asked.stderr)
             raise ValueError(" ".join(asked.stderr.split())[:300])
         first = asked.stdout.split("\n", 1)[0].split("\t", 1)[0]
         return None if not asked.stdout or first == "NULL" else first
+
+    def _require_alive(self, said: str) -> None:
+        """Raise ServerEnded if the server has gone, as a client says that has lost it."""
+        if not _LOST.search(said):
+            return
+        with suppress(subprocess.TimeoutExpired):
+            number = self._process.wait(_END_SECONDS)
+            raise ServerEnded(f"the server on it ended {_how(number)}", number)
 
     def answers(self) -> bool:
         """Tell whether it takes questions."""
@@ -103,7 +119,7 @@ def started(
     programs: Programs, data: Path, home: Path, memory: int, output: Output, lock: int
 ) -> Iterator[Session]:
     """Have a server run on this data for a block, with its temporary files in ``home``, a folder that is there, and so
-    many bytes of memory for InnoDB. Raise NotStarted, or JobFailed if it takes for ever."""
+    many bytes of memory for InnoDB. Raise ServerEnded, or JobFailed if it takes for ever."""
     process = subprocess.Popen(
         _argv(programs.server, data, home, memory),
         env=ENVIRONMENT,
@@ -118,7 +134,7 @@ def started(
     listening = threading.Thread(target=_listen, args=(process, output, said), daemon=True)
     listening.start()
     try:
-        session = Session(programs, data, output)
+        session = Session(process, programs, data, output)
         _await(process, session, listening, said)
         yield session
     finally:
@@ -181,12 +197,19 @@ def _await(
     while not session.answers():
         if process.poll() is not None:
             listening.join()
-            how = f"signal {-process.returncode}" if process.returncode < 0 else f"code {process.returncode}"
             why = "; ".join(said[:3])[:500] or "it did not say why"
-            raise NotStarted(f"a server does not start on it: it ended with {how}: {why}", process.returncode)
+            raise ServerEnded(
+                f"a server does not start on it: it ended {_how(process.returncode)}: {why}",
+                process.returncode,
+                known(why),
+            )
         if time.monotonic() > give_up:
             raise JobFailed(f"the server of our own did not answer within {_START_SECONDS:.0f} s")
         time.sleep(_PAUSE_SECONDS)
+
+
+def _how(return_code: int) -> str:
+    return f"by signal {-return_code}" if return_code < 0 else f"with code {return_code}"
 
 
 def problems(lines: list[str]) -> tuple[list[str], list[str]]:

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import random
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, PROOF, sealed, unsealed
-from dev.sandbox_lib.processes import wait_until
+from dev.sandbox_lib.processes import all_processes, command_line, wait_until
 from tests.integration.conftest import SCHEMA, Rig, sandbox_with
 from tests.integration.test_faults import kill_runner, kill_service_and_runner
 
@@ -221,6 +224,36 @@ def test_one_that_is_killed_leaves_nothing(rig: Rig, kill: Callable[[Rig], None]
     assert (status["status"], status["reason"]) == ("failed", "interrupted")
     assert proof(rig, id) == (0, None)
     assert wait_until(lambda: rig.leftovers() == [], 10)
+
+
+def _own_server(rig: Rig) -> int | None:
+    """Return the process of the server that a verification has started."""
+    for process in all_processes():
+        words = command_line(process.pid)
+        if any(word.startswith(f"--datadir={rig.backups}/restores/.") for word in words):
+            return process.pid
+    return None
+
+
+@pytest.mark.parametrize(("number", "is_fault"), [(signal.SIGKILL, False), (signal.SIGSEGV, True)])
+def test_a_server_that_dies_is_a_fault_only_where_it_has_done_that_itself(
+    rig: Rig, number: signal.Signals, is_fault: bool
+) -> None:
+    """The kernel kills what takes too much memory; a server that meets what cannot be ends itself."""
+    id = f"dies-by-{number}"
+    rig.backup(id=id, form="folder")
+    # So much is asked of it that it lives long enough.
+    slow = [{"sql": "SELECT SLEEP(20)", "equals": 0}]
+    with rig.configured("dbcalm-mariadb-cmd", verify_assertions=slow):
+        accepted = rig.start(f"/backups/{id}/verify", {"level": 3})
+        assert wait_until(lambda: _own_server(rig) is not None, 30)
+        time.sleep(1.0)
+        os.kill(_own_server(rig) or 0, number)
+        status = rig.end(accepted)
+    assert (status["status"], status["reason"]) == ("failed", "suspect" if is_fault else "error")
+    assert (proof(rig, id)[1] is not None) == is_fault
+    assert f"by signal {int(number)}" in status["error"]
+    assert rig.leftovers() == []
 
 
 def test_one_that_is_cancelled_says_nothing_of_the_backup(rig: Rig) -> None:

@@ -12,6 +12,7 @@ from engine_lab import manifest
 from dbcalm_mariadb_cmd import pages
 from dbcalm_mariadb_cmd.adapter.private import data_options, problems
 from dbcalm_mariadb_cmd.assertions import Assertion, problem
+from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.manifest import PROOF
 from dbcalm_mariadb_cmd.proof import (
     APPLIES,
@@ -175,3 +176,30 @@ def test_the_age_of_the_newest_row_is_told_by_the_hosts_zone() -> None:
 def test_a_proof_vouches_for_itself(tmp_path: Path) -> None:
     store_proof(tmp_path, of_making(manifest()))
     assert list(json.loads((tmp_path / PROOF).read_bytes()))[-1] == "sha256"
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [
+        ("kill -KILL $$", JobFailed, "innochecksum failed with -9 at a.ibd"),
+        ("kill -INT $$", JobFailed, "innochecksum failed with -2 at a.ibd"),
+        ("echo 'Error: Cannot allocate memory' >&2; exit 1", JobFailed, "Cannot allocate memory"),
+        (
+            "echo 'Fail: page::5 invalid' >&2; exit 1",
+            pages.BadPage,
+            "a.ibd: innochecksum: Fail: page::5 invalid",
+        ),
+        ("kill -SEGV $$", pages.BadPage, "a.ibd: innochecksum"),
+    ],
+)
+def test_what_ends_innochecksum_from_outside_is_no_bad_page(
+    tmp_path: Path, script: str, error: type[Exception], words: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a.ibd").write_bytes(b"x")
+    program = tmp_path / "innochecksum"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    with pytest.raises(error, match=words):
+        pages.check_pages(str(program), data, lambda _count: None)
