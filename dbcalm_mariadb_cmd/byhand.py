@@ -11,10 +11,11 @@ from dbcalm_mariadb_cmd.forms import FOLDER, PACKERS, stream_name
 from dbcalm_mariadb_cmd.jobs import Places
 from dbcalm_mariadb_cmd.manifest import FILES, INSTRUCTIONS, Manifest, read_manifest
 
-_WHOLE = (
+WHOLE = (
     f"""jq -r 'to_entries[] | select(.key | endswith("/") | not) | "\\(.value[3])  \\(.key)"' {FILES}"""
     " | sha256sum --check --quiet"
 )
+"""The command that compares a backup with its checksums, in its folder."""
 
 
 def chain_of(made: Manifest, places: Places) -> list[Manifest]:
@@ -88,7 +89,7 @@ def _variables(chain: list[Manifest], places: Places) -> list[str]:
 
 
 def _checks(chain: list[Manifest]) -> list[str]:
-    return [f'(cd "$BACKUPS/{link.id}" && {_WHOLE}) && echo "{link.id} is whole"' for link in chain]
+    return [f'(cd "$BACKUPS/{link.id}" && {WHOLE}) && echo "{link.id} is whole"' for link in chain]
 
 
 def _copies(chain: list[Manifest]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from dbcalm_mariadb_cmd.byhand import WHOLE
 from dbcalm_mariadb_cmd.warm import WARM
 from dev.bench_lib.connection import Connection
 from dev.bench_lib.figures import Figure
@@ -34,15 +35,21 @@ def restores(sandbox: Sandbox, megabytes: int, rounds: int) -> list[Figure]:
     sandbox.stop_db()
     figures: list[Figure] = []
     for form, bar in (("zstd", "<= 1.25"), ("folder", "<= 1.15")):
-        ours, floor, bytes_written = [], [], 0
+        ours, floor, checked, bytes_written = [], [], [], 0
         for _ in range(max(rounds // 2, 2)):
             floor.append(by_hand(sandbox, form, chains[form]))
+            checked.append(by_hand(sandbox, form, chains[form], check=True))
             seconds, bytes_written = restore(sandbox, chains[form])
             ours.append(seconds)
         figures += [
             Figure(f"restore of full + 1 to the database, {form}: by hand in place", median(floor), "s"),
             Figure(f"restore of full + 1 to the database, {form}: through the API", median(ours), "s"),
             Figure("  ratio of medians", median(ours) / median(floor), "x by hand", bar),
+            Figure(
+                "  the same against by hand with the checksums compared",
+                median(ours) / median(checked),
+                "x that",
+            ),
             Figure("  bytes written", bytes_written / chains["folder"].data, "x data", "<= 1.15"),
         ]
     figures.append(_from_warm(sandbox, chains["folder"], max(rounds // 2, 2)))
@@ -99,9 +106,11 @@ def restore(sandbox: Sandbox, made: Chain, *, wipe: bool = True) -> tuple[float,
     return took, written(sandbox) - before
 
 
-def by_hand(sandbox: Sandbox, form: str, made: Chain, copy: str = "cp --recursive") -> float:
+def by_hand(
+    sandbox: Sandbox, form: str, made: Chain, copy: str = "cp --recursive", *, check: bool = False
+) -> float:
     """Bring a chain of two into the emptied data directory and prepare it there, as mysql; return the seconds, the sync
-    included."""
+    included. With ``check`` what is stored is compared with its checksums first, as RESTORE.md has it."""
     sandbox.wipe_db()
     os.sync()  # What others have left to write would be counted here.
     data, increment = Path(sandbox.facts.data_dir), sandbox.root / "jobs" / "increment"
@@ -114,7 +123,10 @@ def by_hand(sandbox: Sandbox, form: str, made: Chain, copy: str = "cp --recursiv
             steps.append(f"zstd -d -c {source}/backup.xbstream.zst | mbstream -x -C {target}")
     prepare = f"mariadb-backup --no-defaults --prepare --target-dir={data}"
     apply = [f"mkdir {increment}", steps[1], f"{prepare} --incremental-dir={increment}"]
-    script = " && ".join([steps[0], prepare, *apply, f"rm -r {increment}", f"sync --file-system {data}"])
+    checks = [f"(cd {folder} && {WHOLE})" for folder in stored] if check else []
+    script = " && ".join(
+        [*checks, steps[0], prepare, *apply, f"rm -r {increment}", f"sync --file-system {data}"]
+    )
     began = time.perf_counter()
     ran = subprocess.run(
         [*sandbox.who.database.drop(), "bash", "-o", "pipefail", "-c", script],

@@ -5,12 +5,13 @@ import multiprocessing
 import sqlite3
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dbcalm.domain.entities import Client, Schedule
-from dbcalm.domain.listing import Query
+from dbcalm.domain.listing import Condition, Query
 from dbcalm.domain.ports import Cursor
 from dbcalm.errors import CatalogueDamaged, CatalogueError, NoSpace, Unavailable
 from dbcalm.repository import migrations
@@ -392,3 +393,56 @@ def test_a_full_disk_is_said_and_what_was_there_stays(database: Database) -> Non
         for number in range(1000):
             catalogue.users.add(f"user {number}", "h" * 1000, "now")
     assert catalogue.users.get("alice") is not None
+
+
+def test_schedules_of_the_third_version_go_on_with_their_numbers(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their table is made anew, as it has to take another word."""
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:3])
+    open_database(path).close()
+    monkeypatch.undo()
+    connection = connect(path)
+    for id, type in ((7, "full"), (9, "incremental"), (12, "full")):
+        connection.execute(
+            "INSERT INTO schedules (id, backup_type, frequency, hour, minute, enabled, created_at, updated_at, "
+            "last_refused_at, last_refusal) VALUES (?, ?, 'daily', 3, 0, 1, 'c', 'u', 'r', 'why')",
+            (id, type),
+        )
+    connection.execute("DELETE FROM schedules WHERE id = 12")
+    connection.execute(
+        "INSERT INTO backups (id, seq, type, start_time, end_time, size, timeline) "
+        "VALUES ('one', 1, 'full', '2026-01-01T00:00:00.000000Z', '2026-01-01T00:01:00.000000Z', 1000, 't')"
+    )
+    connection.close()
+    catalogue = Catalogue(open_database(path))
+    kept = catalogue.schedules.all()
+    assert [(one.id, one.backup_type, one.verify_level, one.last_refusal) for one in kept] == [
+        (7, "full", None, "why"),
+        (9, "incremental", None, "why"),
+    ]
+    assert not catalogue.schedules.never_had_any()
+    with catalogue.schedules.draft() as draft:
+        added = draft.add(replace(kept[0], id=0, backup_type="verify", verify_level=3))
+    assert added.id == 13  # None that was given out before.
+    assert catalogue.schedules.list(Query()).total == 3
+    with pytest.raises(sqlite3.IntegrityError), catalogue.schedules.draft() as draft:
+        draft.add(replace(kept[0], id=0, backup_type="else"))
+    backup = catalogue.backups.get("one")
+    assert backup is not None
+    assert (backup.proof_level, backup.proof_at, backup.suspect) == (0, "2026-01-01T00:01:00.000000Z", None)
+    catalogue.close()
+
+
+def test_a_migrated_schedule_is_counted_as_it_changes(path: Path) -> None:
+    """The triggers that count rows and changes are those of the new table."""
+    catalogue = Catalogue(open_database(path))
+    plan = {"backup_type": "verify", "frequency": "daily", "hour": 3, "minute": 0}
+    with catalogue.schedules.draft() as draft:
+        one = draft.add(Schedule(id=0, created_at="x", updated_at="x", **plan))  # type: ignore[arg-type]  # as named
+    condition = Query((Condition("backup_type", "eq", ("verify",)),))
+    assert catalogue.schedules.list(condition).total == 1
+    with catalogue.schedules.draft() as draft:
+        draft.delete(one.id)
+    assert catalogue.schedules.list(condition).total == 0
+    catalogue.close()
