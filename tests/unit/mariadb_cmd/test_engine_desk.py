@@ -499,6 +499,8 @@ class TestStart:
         assert contents(lab.restores) == before
 
     def test_empties_the_trash(self, lab: Lab, office: Office) -> None:
-        shutil.copytree(lab.data, lab.backups / ".trash/monday.1")
+        shutil.copytree(lab.data, lab.backups / ".copied")
+        # At once, as a deletion does: the service that runs already may look at any moment.
+        (lab.backups / ".copied").rename(lab.backups / ".trash/monday.1")
         Desk(office.settings())
         wait_until(lambda: not os.listdir(lab.backups / ".trash"), "the trash")
