@@ -113,7 +113,7 @@ def _of_protection(found: Protection) -> str:
     else:
         told.append(f"the newest proven one is of {_ago(found.proven_point_seconds)}")
     if found.recovery_seconds is not None:
-        told.append(f"it takes about {duration(round(found.recovery_seconds))}")
+        told.append(f"it takes about {duration(max(1, round(found.recovery_seconds)))}")
     told.append("points: " + ", ".join(f"{count} in a {span}" for span, count in found.points.items()))
     return "; ".join(told)
 

@@ -62,7 +62,7 @@ def verify(
     if id is None:
         newest = system.backups.unproven(wanted)
         if newest is None:
-            say(f"there is no newest backup that is not proven to level {wanted}")
+            say(f"nothing is left to prove: every chain is proven to level {wanted}, or suspect")
             return
         id = newest.id
     identity = identity_given() if identity_stdin else None
