@@ -5,7 +5,6 @@ that ends where it begins: a wrong link would bring back wrong data without a wo
 the tool's own command line does not say which, it is left alone. Nothing in the folder changes but what we put beside.
 """
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass, replace
@@ -13,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter import tool
-from dbcalm_mariadb_cmd.adapter.tree import FileState, at_once, file_state, sync_folder, walk
+from dbcalm_mariadb_cmd.adapter.linux import sync_file_system
+from dbcalm_mariadb_cmd.adapter.tree import FileState, at_once, file_state, size_of, walk, write_synced
+from dbcalm_mariadb_cmd.backup import FOLDER_STATE, describe
 from dbcalm_mariadb_cmd.builder import ENGINES, Engine
-from dbcalm_mariadb_cmd.byhand import chain_of, instructions
-from dbcalm_mariadb_cmd.command import valid_id
+from dbcalm_mariadb_cmd.command import RESERVED_IDS, valid_id
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.jobs import AdoptJob
@@ -27,7 +27,6 @@ from dbcalm_mariadb_cmd.manifest import (
     Damaged,
     Manifest,
     Origin,
-    encode_files,
     encode_manifest,
     read_manifest,
 )
@@ -37,8 +36,9 @@ from dbcalm_mariadb_cmd.timeline import series
 _FULL = ("full-backuped", "log-applied", "full-prepared")
 _PACKED = (".qp", ".zst", ".lz4", ".xbcrypt")
 _LONG_AGO = 10**11
-"""Adopted backups are numbered by their time, in seconds, less this: before all of ours, whose numbers begin at 1. So
-none of them is ever taken for the newest, nor for one that belongs to the server as it is now."""
+"""Adopted backups are numbered by their time, in seconds, less this: before all of ours, whose numbers begin at 1. An
+incremental that was made on one of ours comes next after that. None is ever built on: nobody knows of which data
+directory they are."""
 
 _READERS = 2
 _BASEDIR = re.compile(r"--incremental-basedir=(\S+)")
@@ -71,7 +71,7 @@ def candidates(backup_dir: Path, engine: Engine) -> list[tuple[str, Found | None
     the tool's, in the order in which each comes after what it may build on."""
     found: list[tuple[str, Found | None, str | None]] = []
     for folder in sorted(backup_dir.iterdir()):
-        if folder.name.startswith(".") or folder.name in ("restores",) or not folder.is_dir():
+        if folder.name.startswith(".") or folder.name in RESERVED_IDS or not folder.is_dir():
             continue
         if (folder / MANIFEST).exists():
             continue
@@ -184,8 +184,6 @@ def make(job: AdoptJob) -> Manifest:
     except Refused as refused:
         raise JobFailed(str(refused)) from refused
     files = _checksums(job, folder)
-    size = sum(state.size for state in files.values())
-    listed = encode_files(files)
     made = Manifest(
         id=job.id,
         type=found.type,
@@ -197,9 +195,9 @@ def make(job: AdoptJob) -> Manifest:
         note=f"adopted; {sure}",
         start_time=found.start_time,
         end_time=found.end_time,
-        size=size,
-        file_count=sum(not name.endswith("/") for name in files),
-        files_sha256=hashlib.sha256(listed).hexdigest(),
+        size=0,
+        file_count=0,
+        files_sha256="",
         engine=places.engine_name,
         tool_version=found.tool_version,
         server=Origin(found.server_version, found.data_dir, (0, 0), "", {}),
@@ -207,26 +205,17 @@ def make(job: AdoptJob) -> Manifest:
         to_lsn=found.checkpoints.to_lsn,
         last_lsn=found.checkpoints.last_lsn,
         binlog=tool.read_binlog(folder, engine),
-        data_size=size,
+        data_size=sum(state.size for state in files.values()),
     )
-    text = instructions(chain_of(made, places), places).encode()
-    made = replace(made, instructions_sha256=hashlib.sha256(text).hexdigest())
-    (folder / INSTRUCTIONS).write_bytes(text)
-    (folder / FILES).write_bytes(listed)
-    fresh = folder / f"{MANIFEST}.new"
-    with fresh.open("wb") as file:
-        file.write(encode_manifest(made))
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(folder)
-    fresh.rename(folder / MANIFEST)
-    sync_folder(folder)
+    made = describe(folder, made, files, places)
+    sync_file_system(folder)  # With its manifest it is a backup: all else must be on the disk before.
+    write_synced(folder / MANIFEST, encode_manifest(made).decode())
     return made
 
 
 def _checksums(job: AdoptJob, folder: Path) -> dict[str, FileState]:
-    found = {name: status.st_size for name, status in walk(folder) if name not in _OURS}
-    size = sum(found.values())
+    names = [name for name, _ in walk(folder) if name not in _OURS]
+    size = size_of(folder)
     progress = Progress(job.places.job(job.job_id), size)
     progress.phase("checksumming", size, size)
     states: dict[str, FileState] = {}
@@ -235,8 +224,8 @@ def _checksums(job: AdoptJob, folder: Path) -> dict[str, FileState]:
         states[name] = file_state(folder / name)
         progress.add(states[name].size)
 
-    at_once(read_one, [name for name in found if not name.endswith("/")], _READERS)
-    return {name: states.get(name, FileState(0, 0, 0, "")) for name in found}
+    at_once(read_one, [name for name in names if not name.endswith("/")], _READERS)
+    return {name: states.get(name, FOLDER_STATE) for name in names}
 
 
 def undo(job: AdoptJob) -> Manifest | None:

@@ -37,7 +37,7 @@ _AROUND_A_FULL, _AROUND_AN_INCREMENTAL = 72 << 20, 224 << 20
 Going through them for changes is faster than copying them. The sync takes next to nothing, as what is written is sent
 to the disk at once."""
 
-_FOLDER_STATE = FileState(0, 0, 0, "")
+FOLDER_STATE = FileState(0, 0, 0, "")
 
 
 def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
@@ -82,8 +82,19 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
 
 
 def name_it(folder: Path, made: Manifest, files: dict[str, FileState], places: Places) -> Manifest:
-    """Give a whole backup of these files its manifest and then its name, both for good; return the manifest, in which
-    the files are counted. How to restore it by hand lies beside it. Raise OSError, or Damaged if its chain is."""
+    """Give a whole backup of these files its manifest and then its name, both for good; return the manifest. Raise
+    OSError, or Damaged if its chain is."""
+    manifest = describe(folder, made, files, places)
+    (folder / MANIFEST).write_bytes(encode_manifest(manifest))
+    sync_file_system(folder)
+    rename_new(folder, places.backup(made.id))
+    sync_folder(Path(places.backup_dir))
+    return manifest
+
+
+def describe(folder: Path, made: Manifest, files: dict[str, FileState], places: Places) -> Manifest:
+    """Put the list of these files and how to restore them by hand beside them; return the manifest, in which the files
+    are counted and both are vouched for. Raise OSError, or Damaged if its chain is."""
     listed = encode_files(files)
     manifest = replace(
         made,
@@ -95,10 +106,6 @@ def name_it(folder: Path, made: Manifest, files: dict[str, FileState], places: P
     manifest = replace(manifest, instructions_sha256=hashlib.sha256(text).hexdigest())
     (folder / INSTRUCTIONS).write_bytes(text)
     (folder / FILES).write_bytes(listed)
-    (folder / MANIFEST).write_bytes(encode_manifest(manifest))
-    sync_file_system(folder)
-    rename_new(folder, places.backup(made.id))
-    sync_folder(Path(places.backup_dir))
     return manifest
 
 
@@ -253,7 +260,7 @@ class _Checksums:
         for name, status in found:
             early = self._read_early(name)
             if name.endswith("/"):
-                states[name] = _FOLDER_STATE
+                states[name] = FOLDER_STATE
             elif early is not None and early.unwritten(status):
                 states[name] = early
             else:

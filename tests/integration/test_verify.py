@@ -258,12 +258,16 @@ def test_a_server_that_dies_is_a_fault_only_where_it_has_done_that_itself(
 
 def test_one_that_is_cancelled_says_nothing_of_the_backup(rig: Rig) -> None:
     rig.backup(id="stopped", form="folder")
-    accepted = rig.start("/backups/stopped/verify", {"level": 3})
-    reply = rig.api.request("DELETE", f"/processes/{accepted['pid']}")
-    status = rig.end(accepted)
-    if reply.status == 202 and status["status"] != "success":
-        assert (status["status"], status["reason"]) == ("failed", "cancelled")
-        assert proof(rig, "stopped") == (0, None)
+    with rig.configured("dbcalm-mariadb-cmd", verify_assertions=[{"sql": "SELECT SLEEP(20)", "equals": 0}]):
+        accepted = rig.start("/backups/stopped/verify", {"level": 3})
+        assert wait_until(lambda: _own_server(rig) is not None, 30)
+        began = time.monotonic()
+        assert rig.api.request("DELETE", f"/processes/{accepted['pid']}").status == 202
+        status = rig.end(accepted)
+        assert time.monotonic() - began < 5
+    assert (status["status"], status["reason"]) == ("failed", "cancelled")
+    assert proof(rig, "stopped") == (0, None)
+    assert _own_server(rig) is None
     assert rig.leftovers() == []
 
 

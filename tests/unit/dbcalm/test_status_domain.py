@@ -148,3 +148,14 @@ def test_a_suspect_backup_needs_attention(seen: Services, mysql: FakeMysqlServic
     [sentence] = report(seen).attention
     assert sentence.startswith("backup b is suspect: a page is damaged; see whether the disk is good")
     assert sentence.endswith("dbcalm verify b, or delete it")
+
+
+def test_a_backup_of_the_chain_that_the_catalogue_does_not_know_needs_attention(
+    seen: Services, mysql: FakeMysqlService
+) -> None:
+    add(mysql, "c", 3)
+    assert report(seen).attention == [
+        "backup c is on disk and not in the catalogue: dbcalm catalogue rebuild"
+    ]
+    assert seen.jobs.rebuild() == 3
+    assert report(seen).attention == []
