@@ -22,7 +22,7 @@ from typing import Self
 
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import Writeback, die_with_parent
-from dbcalm_mariadb_cmd.adapter.tree import FileState, no_link, write_all
+from dbcalm_mariadb_cmd.adapter.tree import FileState, no_link, write_all, write_file
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.failures import Failure, known
 
@@ -319,7 +319,7 @@ def _store(outlet: int, target: Path) -> FileState:
         while count := os.readv(outlet, [buffer]):
             piece = memoryview(buffer)[:count]
             digest.update(piece)
-            write_all(file.fileno(), piece)
+            write_file(file.fileno(), piece)
             sending.wrote(count)
         # The sync of the whole file system, which follows, does not tell of an error that somebody else was told of.
         os.fsync(file.fileno())
