@@ -32,10 +32,13 @@ from dbcalm_mariadb_cmd.streams import packing_argvs, store
 _COPYING = re.compile(r"\[(\d+)\] \S+ \S+ Copying .+ to (/.+)")
 _DONE = re.compile(r"\[(\d+)\] \S+ \S+ +\.\.\.done")
 _READERS = 2
-_AROUND_A_FULL, _AROUND_AN_INCREMENTAL = 72 << 20, 224 << 20
-"""The tool takes as long to start as to go through this many bytes, about, and as long again for its locks at the end.
-Going through them for changes is faster than copying them. The sync takes next to nothing, as what is written is sent
-to the disk at once."""
+_STARTING_SECONDS, _SYNCING_SECONDS = 0.08, 0.03
+"""What the tool takes to start, about; the sync takes next to nothing, as what is written is sent to the disk at once.
+"""
+
+_ENDING_A_FULL, _ENDING_AN_INCREMENTAL = 0.05, 0.27
+"""Seconds after the last of the bytes that are expected. What the tool reads for an incremental is more than the data.
+"""
 
 FOLDER_STATE = FileState(0, 0, 0, "")
 
@@ -77,7 +80,7 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
         data_size=copied.data_size,
         recipients=job.storing.recipients,
     )
-    progress.phase("syncing")
+    progress.phase("syncing", seconds=_SYNCING_SECONDS)
     return name_it(folder, made, copied.files, places)
 
 
@@ -112,10 +115,10 @@ def describe(folder: Path, made: Manifest, files: dict[str, FileState], places: 
 def _progress(job: BackupJob) -> Progress:
     """Return the progress of this job, at the beginning of its copying."""
     expected = job.expected_bytes
-    around = _AROUND_AN_INCREMENTAL if job.base else _AROUND_A_FULL
-    progress = Progress(job.places.job(job.job_id), expected, around + expected + around)
-    progress.phase("starting", around)
-    progress.phase("copying", expected, expected)
+    ending = _ENDING_AN_INCREMENTAL if job.base else _ENDING_A_FULL
+    seconds = _STARTING_SECONDS + ending + _SYNCING_SECONDS
+    progress = Progress(job.places.job(job.job_id), expected, seconds=seconds)
+    progress.phase("copying", expected, expected, _STARTING_SECONDS, ending)
     return progress
 
 

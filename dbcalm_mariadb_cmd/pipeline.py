@@ -106,13 +106,14 @@ def pack(
 
 
 def unpack(
-    members: Sequence[Member], source: Path, log: Log, on_bytes: Callable[[int], None], lock: int
+    members: Sequence[Member], source: Path, log: Log, on_start: Callable[[int], None], lock: int
 ) -> str:
-    """Send a file into the first member, to the end of all; return the SHA-256 of what was sent. Raise JobFailed or
-    OSError."""
+    """Send a file into the first member, to the end of all; return the SHA-256 of what was sent. ``on_start`` gets the
+    last member's process id. Raise JobFailed or OSError."""
     with _Pipe(members, log, lock, reads_file=True) as pipe:
+        on_start(pipe.last)
         try:
-            sha256 = _send(source, pipe.take_inlet(), on_bytes)
+            sha256 = _send(source, pipe.take_inlet())
         except BrokenPipeError:
             pipe.finish()
             raise JobFailed(f"{members[0].name} did not read all of {source}") from None
@@ -195,6 +196,11 @@ class _Pipe:
     def first(self) -> int:
         """The process id of the first member."""
         return self._processes[0].pid
+
+    @property
+    def last(self) -> int:
+        """The process id of the last member."""
+        return self._processes[-1].pid
 
     def count(self, on_bytes: Callable[[int], None]) -> Callable[[], int]:
         """Join the first two members, telling of the bytes that pass; return what says how many those were."""
@@ -327,7 +333,7 @@ def _store(outlet: int, target: Path) -> FileState:
     return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest.hexdigest())
 
 
-def _send(source: Path, inlet: int, on_bytes: Callable[[int], None]) -> str:
+def _send(source: Path, inlet: int) -> str:
     """Write a file into a pipe, and close that; return the SHA-256 of the file."""
     digest, buffer = hashlib.sha256(), bytearray(_PIECE)
     try:
@@ -336,7 +342,6 @@ def _send(source: Path, inlet: int, on_bytes: Callable[[int], None]) -> str:
                 piece = memoryview(buffer)[:count]
                 digest.update(piece)
                 write_all(inlet, piece)
-                on_bytes(count)
     finally:
         os.close(inlet)
     return digest.hexdigest()

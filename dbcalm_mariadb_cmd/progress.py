@@ -1,41 +1,103 @@
 """How far a job is, for whoever asks: a small file in its folder, replaced at most a few times a second.
 
 What a job does is counted in bytes, as that is what time goes with: those that the backup tool has copied, or has read
-where it looks for changes, or that were brought back. Where a phase has no bytes to count, it still has its share of
-the whole. The percentage never goes back, not even in the next process of a job, and is below 100 until the job has
-ended.
+where it looks for changes, or that were brought back. Time in which none of them go by, such as that of a program's
+start, is told in seconds, and weighed by how fast the bytes go. The percentage never goes back, not even in the next
+process of a job, and is below 100 until the job has ended.
 """
 
 import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-_SHORTEST, _LONGEST = 0.05, 0.5
+from dbcalm_mariadb_cmd.repeating import repeating
+
+_SHORTEST, _LONGEST = 0.02, 0.5
 """Seconds between two looks: short jobs are looked at more often."""
 
 _RATE_SECONDS = 10.0
 _MOST_BEFORE_THE_END = 99
+_FIRST_BYTES = 0.02
+"""The share of its bytes that a program may go through while it starts, about: its log, the heads of all files."""
+
+_GUESSED_PACE, _GUESSED_SECONDS = 1e9, 0.03
+"""Bytes a second, until they have gone by for so long that it can be measured."""
+
+_JOB_STARTS = 0.12
+"""Seconds from the order to the process that does it, about."""
+
+
+@dataclass(frozen=True)
+class _Worked:
+    """What is done: weighed bytes, the seconds of those that were foreseen in which none go by, and those in which the
+    bytes went by."""
+
+    work: float
+    seconds: float
+    flowing: float
+
+    def plus(self, more: "_Worked") -> "_Worked":
+        """Return both together."""
+        return _Worked(self.work + more.work, self.seconds + more.seconds, self.flowing + more.flowing)
+
+    def pace(self) -> float:
+        """Return the weighed bytes a second."""
+        return self.work / self.flowing if self.flowing > _GUESSED_SECONDS else _GUESSED_PACE
+
+
+@dataclass
+class _Phase:
+    """A phase as ``Progress.phase`` has it, begun at this byte and this moment."""
+
+    name: str
+    work: float = 0.0
+    expected: int = 0
+    seconds: float = 0.0
+    after: float = 0.0
+    began_at: int = 0
+    since: float = 0.0
+    first_at: float | None = None
+    last_at: float | None = None
+
+    def worked(self, done: int, now: float) -> _Worked:
+        """Return what of it is done, where so many bytes of the job are."""
+        gone = done - self.began_at
+        if self.first_at is None and self.expected and gone >= _FIRST_BYTES * self.expected:
+            self.first_at = now
+        if self.last_at is None and self.expected and gone >= self.expected:
+            self.last_at = now
+        if self.first_at is None:
+            return _Worked(0.0, min(self.seconds, now - self.since), 0.0)
+        flowing = (self.last_at or now) - self.first_at
+        after = 0.0 if self.last_at is None else min(self.after, now - self.last_at)
+        share = min(1.0, gone / self.expected)
+        return _Worked(self.work * share, self.seconds + after, flowing)
+
+    def whole(self, now: float) -> _Worked:
+        """Return what of it is done when it has ended, now."""
+        flowing = 0.0 if self.first_at is None else (self.last_at or now) - self.first_at
+        return _Worked(self.work, self.seconds + self.after, flowing)
 
 
 class Progress:
     """The progress of one job, told by any of its threads. ``bytes_total`` is an estimate of the bytes that it has to
-    go through, 0 where that is not known; ``work`` what the percentage is of, in the same unit: the bytes, and what
-    other phases are worth."""
+    go through, 0 where that is not known; ``work`` what the percentage is of, in the same unit: the bytes, weighed by
+    how long they take; ``seconds`` is the time that no bytes tell of."""
 
-    def __init__(self, folder: Path, bytes_total: int, work: float | None = None) -> None:
+    def __init__(
+        self, folder: Path, bytes_total: int, work: float | None = None, seconds: float = 0.0
+    ) -> None:
         self._file = folder / "progress.json"
         self._total = bytes_total
         self._work = float(bytes_total) if work is None else work
+        self._seconds = _JOB_STARTS + seconds
         self._done = 0
-        self._phase = ""
-        self._phase_work = 0.0
-        self._phase_bytes = 0
-        self._phase_began_at = 0
-        self._behind = 0.0
+        self._phase = _Phase("")
+        self._behind = _Worked(0.0, _JOB_STARTS, 0.0)
         self._percent = _percent_in(self._file)
         self._followed: Path | None = None
         self._counted = ""
@@ -45,13 +107,18 @@ class Progress:
         self._written_at = 0.0
         self._one = threading.Lock()
 
-    def phase(self, name: str, work: float = 0.0, expected: int = 0) -> None:
-        """Begin a phase, such as "copying". ``work`` is its share of the whole, and ``expected`` the bytes that it will
-        go through, which tell how much of the share is done."""
+    def phase(
+        self, name: str, work: float = 0.0, expected: int = 0, seconds: float = 0.0, after: float = 0.0
+    ) -> None:
+        """Begin a phase, such as "copying". ``expected`` are the bytes that it will go through, about, and ``work``
+        what they weigh; ``seconds`` is its time before the first of them, or all of it where there are none, and
+        ``after`` that after the last."""
         with self._one:
-            self._behind += self._phase_work
-            self._phase, self._phase_work, self._phase_bytes = name, work, expected
-            self._phase_began_at = self._done
+            if self._followed:
+                self._done = max(self._done, self._phase.began_at + self._phase.expected)
+            now = time.monotonic()
+            self._behind = self._behind.plus(self._phase.whole(now))
+            self._phase = _Phase(name, work, expected, seconds, after, self._done, now)
             self._followed = None
             self._write()
 
@@ -68,23 +135,13 @@ class Progress:
         with self._one:
             self._followed, self._counted, self._counted_before = Path(f"/proc/{pid}/io"), counted, self._done
 
-    @contextmanager
-    def looking(self) -> Iterator[None]:
+    def looking(self) -> AbstractContextManager[None]:
         """Tell how far it is throughout a block, whether anything is counted or not."""
-        over = threading.Event()
+        return repeating(self._look, self._pause)
 
-        def look() -> None:
-            while not over.wait(self._pause()):
-                with self._one:
-                    self._write()
-
-        thread = threading.Thread(target=look, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    def _look(self) -> None:
+        with self._one:
+            self._write()
 
     def _pause(self) -> float:
         return min(_LONGEST, _SHORTEST + (time.monotonic() - self._began_at) / 50)
@@ -94,26 +151,20 @@ class Progress:
             return
         with suppress(OSError, ValueError, IndexError):  # It has ended, or is not ours to look into.
             counted = int(self._followed.read_text().split(f"{self._counted}: ")[1].split("\n")[0])
-            most = self._phase_began_at + self._phase_bytes
+            most = self._phase.began_at + self._phase.expected
             self._done = max(self._done, min(self._counted_before + counted, most))
-
-    def _worked(self) -> float:
-        """Return how much of the whole is done, in its unit."""
-        if not self._phase_bytes:
-            return self._behind
-        share = min(1.0, (self._done - self._phase_began_at) / self._phase_bytes)
-        return self._behind + self._phase_work * share
 
     def _write(self) -> None:
         """Write what is known at this moment; the caller holds the lock."""
         self._count()
         now = self._written_at = time.monotonic()
-        worked = self._worked()
+        worked = self._behind.plus(self._phase.worked(self._done, now))
         if self._work:
-            percent = min(_MOST_BEFORE_THE_END, int(100 * worked / self._work))
-            self._percent = max(self._percent or 0, percent)
+            pace = worked.pace()
+            share = (worked.work + pace * worked.seconds) / (self._work + pace * self._seconds)
+            self._percent = max(self._percent or 0, min(_MOST_BEFORE_THE_END, int(100 * share)))
         state = {
-            "phase": self._phase,
+            "phase": self._phase.name,
             "bytes_done": min(self._done, self._total) if self._total else self._done,
             "bytes_total": self._total,
             "percent": self._percent,
@@ -124,17 +175,17 @@ class Progress:
             fresh.write_text(json.dumps(state), encoding="utf-8")
             fresh.replace(self._file)
 
-    def _speed(self, now: float, worked: float) -> dict[str, int | None]:
+    def _speed(self, now: float, worked: "_Worked") -> dict[str, int | None]:
         """Return the bytes a second and the seconds that are left, by the last seconds; None before it can be told."""
-        self._samples.append((now, self._done, worked))
+        self._samples.append((now, self._done, worked.work))
         while now - self._samples[0][0] > _RATE_SECONDS:
             self._samples.popleft()
         then, done, had_worked = self._samples[0]
         passed = now - then
         if passed < _LONGEST:
             return {"bytes_per_second": None, "seconds_left": None}
-        pace = (worked - had_worked) / passed
-        left = round(max(0.0, self._work - worked) / pace) if pace > 0 and self._work else None
+        pace, seconds = (worked.work - had_worked) / passed, self._seconds - worked.seconds
+        left = round(max(0.0, self._work - worked.work) / pace + seconds) if pace > 0 and self._work else None
         return {"bytes_per_second": int((self._done - done) / passed), "seconds_left": left}
 
 

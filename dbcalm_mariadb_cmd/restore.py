@@ -6,14 +6,15 @@ leaves its target as empty as it was.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from dbcalm_mariadb_cmd import warm
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED, server_process
-from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, set_modes, sync_folder
+from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, sent_to_disk, set_modes, sync_folder
 from dbcalm_mariadb_cmd.builder import prepare_argvs
 from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed
 from dbcalm_mariadb_cmd.failures import is_of_host
@@ -29,10 +30,13 @@ _RESTORED = "restored"
 _PREPARED = ("log-applied", "full-prepared")
 _MOVED = {"ib_logfile0": 0, "ibdata1": 2}
 _KEPT_METADATA = ("info", "binlog_pos_innodb")
-_PREPARING_TAKES, _SYNCING_TAKES = 0.05, 0.03
-"""What these take, as a share of the copying, about; and a prepare, however little there is to do, as long as copying
-this many bytes more."""
-_STARTING_TAKES = 64 << 20
+_APPLYING_TAKES = 3.0
+"""How much longer the tool takes to apply a byte than it takes to copy one, about: it writes pages here and there, and
+waits for the disk."""
+
+_STARTING_SECONDS, _ENDING_SECONDS, _SYNCING_SECONDS = 0.05, 0.08, 0.03
+"""What a prepare takes however little there is to do, before and after it, and the sync of what was sent to the disk
+all the while."""
 
 
 def bring_back(job: RestoreJob, output: tool.Output, lock: int, identity: int | None = None) -> None:
@@ -60,7 +64,7 @@ def make_whole(
     share of its bytes, and the progress leaves room for that."""
     places = job.places
     manifests = [read_manifest(places.backup(link)) for link in job.chain]
-    progress = _progress(job, manifests[done:], _SYNCING_TAKES if then is None else then)
+    progress = _progress(job, manifests[done:], then or 0.0)
     data = job.data
     if is_warm := job.target == "database" and warm.take(job):
         output.add(b"dbcalm: the warm copy is taken\n")
@@ -68,21 +72,25 @@ def make_whole(
     elif not done:
         job.working.mkdir(mode=0o700, parents=job.target == "folder")
     steps = list(zip(manifests, [data, *_increments(job)], prepares(job), strict=True))
-    for manifest, folder, argv in steps[done:]:
-        progress.phase(f"copying {manifest.id}", _data_size(manifest), manifest.size)
-        source = places.backup(manifest.id)
-        if manifest.form == FOLDER:
-            _copy(source, manifest, folder, progress, to_stay=folder == data and then is None)
-        else:
-            with _blaming(manifest, "unpacked"):
-                bring(source, manifest, folder, places, output, progress.add, lock, identity)
-        progress.phase(f"preparing {manifest.id}", _preparing(manifest))
-        with _blaming(manifest, "prepared"):
-            tool.run(argv, output, lambda _line: None, lock)
-        if folder != data:
-            remove_tree(folder)
+    with progress.looking():
+        for manifest, folder, argv in steps[done:]:
+            to_stay = folder == data and then is None
+            progress.phase(f"copying {manifest.id}", manifest.restored_size, manifest.restored_size)
+            if manifest.form == FOLDER:
+                _copy(places.backup(manifest.id), manifest, folder, progress, to_stay=to_stay)
+            else:
+                with _blaming(manifest, "unpacked"), sent_to_disk(folder) if to_stay else nullcontext():
+                    counting = partial(progress.follow, counted="wchar")
+                    bring(manifest, folder, places, output, counting, lock, identity)
+            applied = _applied(manifest)
+            work = _APPLYING_TAKES * applied
+            progress.phase(f"preparing {manifest.id}", work, applied, _STARTING_SECONDS, _ENDING_SECONDS)
+            with _blaming(manifest, "prepared"):
+                tool.run(argv, output, lambda _line: None, lock, partial(progress.follow, counted="rchar"))
+            if folder != data:
+                remove_tree(folder)
     _require_prepared(job, data, manifests[-1])
-    progress.phase("syncing")
+    progress.phase("syncing", seconds=_SYNCING_SECONDS)
     if job.target == "database":
         _drop_metadata(job, data)
     set_modes(data)
@@ -94,18 +102,19 @@ def make_whole(
 
 
 def _progress(job: RestoreJob, manifests: list[Manifest], then: float) -> Progress:
-    work = sum(_data_size(manifest) + _preparing(manifest) for manifest in manifests)
-    stored = sum(manifest.size for manifest in manifests)
-    after = then * max(map(_data_size, manifests), default=0)
-    return Progress(job.places.job(job.job_id), stored, work + after)
+    copied, applied = sum(link.restored_size for link in manifests), sum(map(_applied, manifests))
+    after = then * max((link.restored_size for link in manifests), default=0)
+    seconds = len(manifests) * (_STARTING_SECONDS + _ENDING_SECONDS) + _SYNCING_SECONDS
+    folder = job.places.job(job.job_id)
+    return Progress(folder, copied + applied, copied + _APPLYING_TAKES * applied + after, seconds)
 
 
-def _preparing(manifest: Manifest) -> float:
-    return _STARTING_TAKES + _PREPARING_TAKES * _data_size(manifest)
-
-
-def _data_size(manifest: Manifest) -> int:
-    return manifest.data_size or manifest.size
+def _applied(manifest: Manifest) -> int:
+    """Return the bytes that the tool goes through to apply this backup: all of an incremental, the redo log of a full
+    one."""
+    if manifest.from_backup_id is None:
+        return max(0, manifest.last_lsn - manifest.to_lsn)
+    return manifest.restored_size
 
 
 def prepares(job: RestoreJob) -> list[list[str]]:

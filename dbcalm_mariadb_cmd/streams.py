@@ -114,17 +114,18 @@ def _packing(storing: Storing, places: Places) -> list[Member]:
 
 
 def bring(
-    source: Path,
     manifest: Manifest,
     target: Path,
     places: Places,
     output: tool.Output,
-    on_bytes: Callable[[int], None],
+    on_start: Callable[[int], None],
     lock: int,
     identity: int | None = None,
 ) -> None:
-    """Unpack a backup's stream into a new folder; raise JobFailed, Damaged or OSError. ``identity`` is a descriptor of
-    the private keys where they are not in the file that ``places`` names."""
+    """Unpack a backup's stream into a new folder; raise JobFailed, Damaged or OSError. ``on_start`` gets the id of the
+    process that writes it, and ``identity`` is a descriptor of the private keys where they are not in the file that
+    ``places`` names."""
+    source = places.backup(manifest.id)
     name = stream_name(manifest.form, manifest.recipients)
     files = {
         path: state.sha256 for path, state in read_files(source, manifest).items() if not path.endswith("/")
@@ -136,7 +137,7 @@ def bring(
     target.mkdir(0o700)
     members = _unpacking(manifest, places, target, identity)
     try:
-        found = unpack(members, source / name, Log(output, lambda _line: None), on_bytes, lock)
+        found = unpack(members, source / name, Log(output, lambda _line: None), on_start, lock)
     except JobFailed as failure:
         # What is damaged is often told by a program that cannot read it, in its own words: look for the cause.
         if file_state(source / name).sha256 == expected:

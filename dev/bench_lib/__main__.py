@@ -21,7 +21,7 @@ _PARTS: dict[str, Callable[[Sandbox, argparse.Namespace], list[Figure]]] = {
     "proof": lambda sandbox, options: proof.proof(sandbox, options.megabytes, options.rounds),
     "reflink": lambda sandbox, options: reflink.reflink(sandbox, options.megabytes, options.rounds),
     "memory": lambda sandbox, options: memory.memory(sandbox, options.megabytes),
-    "progress": lambda sandbox, options: progress.progress(sandbox, options.megabytes),
+    "progress": lambda sandbox, options: progress.progress(sandbox, options.megabytes, options.rounds),
     "lists": lambda sandbox, options: requests.lists(sandbox, options.rows),
 }
 """In the order in which they are measured: what fills the disk and the catalogue comes last."""

@@ -59,7 +59,7 @@ class Bench:
         return state.size, state.sha256, counted
 
     def unpack(self, *members: Member) -> str:
-        return unpack(members, self.folder / "source", self.log, self.passed.append, self.lock)
+        return unpack(members, self.folder / "source", self.log, self.started.append, self.lock)
 
     def failure(self, run: Callable[[], object]) -> str:
         """Return why a pipe failed; nothing of it may be left running or open."""
@@ -103,11 +103,12 @@ def test_a_pipe_of_three_stores_what_the_last_one_says(bench: Bench) -> None:
 def test_a_file_is_sent_whole_and_checksummed_on_the_way(bench: Bench, size: int) -> None:
     (bench.folder / "source").write_bytes(b"z" * size)
     end = bench.folder / "end"
-    keep = f"open({str(end)!r}, 'wb').write(sys.stdin.buffer.read())"
+    keep = f"open({str(end)!r}, 'wb').write(sys.stdin.buffer.read());"
+    keep += f"open({str(bench.folder / 'pid')!r}, 'w').write(str(os.getpid()))"
     found = bench.unpack(bench.member("cat", COPY), bench.member("keep", SAY + keep))
     assert found == hashlib.sha256(b"z" * size).hexdigest()
     assert end.read_bytes() == b"z" * size
-    assert sum(bench.passed) == size
+    assert [int(pid) for pid in (bench.folder / "pid").read_text().split()] == bench.started
 
 
 KILL = "os.kill(os.getpid(), 9)"

@@ -13,6 +13,9 @@ from engine_lab import wait_until
 from dbcalm_mariadb_cmd import progress as progress_module
 from dbcalm_mariadb_cmd.progress import Progress
 
+G = 10**9
+"""So much that the fractions of a second for a job's start are nothing beside it."""
+
 
 class Clock:
     def __init__(self) -> None:
@@ -36,37 +39,37 @@ def told(folder: Path) -> dict[str, Any]:
 
 
 def test_bytes_percent_rate_and_time_left(tmp_path: Path, clock: Clock) -> None:
-    progress = Progress(tmp_path, 1000)
-    progress.phase("copying", 1000, 1000)
+    progress = Progress(tmp_path, 1000 * G)
+    progress.phase("copying", 1000 * G, 1000 * G)
     assert told(tmp_path) == {
         "phase": "copying",
         "bytes_done": 0,
-        "bytes_total": 1000,
+        "bytes_total": 1000 * G,
         "percent": 0,
         "bytes_per_second": None,
         "seconds_left": None,
     }
     for _ in range(5):
         clock.time += 1
-        progress.add(50)
+        progress.add(50 * G)
     assert told(tmp_path) == {
         "phase": "copying",
-        "bytes_done": 250,
-        "bytes_total": 1000,
+        "bytes_done": 250 * G,
+        "bytes_total": 1000 * G,
         "percent": 25,
-        "bytes_per_second": 50,
+        "bytes_per_second": 50 * G,
         "seconds_left": 15,
     }
 
 
 def test_rate_and_time_left_go_by_the_last_ten_seconds(tmp_path: Path, clock: Clock) -> None:
-    progress = Progress(tmp_path, 10_000)
-    progress.phase("copying", 10_000, 10_000)
+    progress = Progress(tmp_path, 10_000 * G)
+    progress.phase("copying", 10_000 * G, 10_000 * G)
     for count in [500] * 10 + [100] * 11:
         clock.time += 1
-        progress.add(count)
+        progress.add(count * G)
     state = told(tmp_path)
-    assert (state["bytes_per_second"], state["seconds_left"]) == (100, (10_000 - 6100) // 100)
+    assert (state["bytes_per_second"], state["seconds_left"]) == (100 * G, (10_000 - 6100) // 100)
 
 
 def test_a_job_that_stands_still_has_no_time_left_to_tell(tmp_path: Path, clock: Clock) -> None:
@@ -82,12 +85,12 @@ def test_a_job_that_stands_still_has_no_time_left_to_tell(tmp_path: Path, clock:
 
 
 def test_each_phase_has_its_share(tmp_path: Path, clock: Clock) -> None:
-    progress = Progress(tmp_path, 100, work=200)
-    progress.phase("copying", 150, 100)
+    progress = Progress(tmp_path, 100 * G, work=200 * G)
+    progress.phase("copying", 150 * G, 100 * G)
     clock.time += 1
-    progress.add(50)
+    progress.add(50 * G)
     assert told(tmp_path)["percent"] == 37
-    progress.phase("preparing", 40)
+    progress.phase("preparing", 40 * G)
     assert told(tmp_path)["percent"] == 75
     progress.phase("syncing")
     assert told(tmp_path)["percent"] == 95
@@ -110,23 +113,55 @@ def test_more_than_was_expected_is_not_the_end(tmp_path: Path, clock: Clock, gro
     assert told(tmp_path)["bytes_done"] == 100
 
 
+def test_seconds_weigh_as_many_bytes_as_go_by_in_them(tmp_path: Path, clock: Clock) -> None:
+    """A job of 10 s: 2 until the first byte, 6 of bytes, 2 after the last; and the start of any job's process."""
+    progress = Progress(tmp_path, 6 * G, seconds=4.0)
+    progress.phase("copying", 6 * G, 6 * G, seconds=2.0, after=2.0)
+    seen = []
+
+    def second(count: int) -> None:
+        clock.time += 1
+        progress.add(count)
+        seen.append(told(tmp_path)["percent"])
+
+    for count in (0, 0, G, G, G, G, G, G, 0, 0):
+        second(count)
+    assert seen[:2] == [11, 20]  # At the guess of a GB a second, which is what it is.
+    assert seen[4:] == pytest.approx([50, 60, 70, 80, 90, 100], abs=3)
+
+
+def test_the_time_left_counts_what_comes_after_the_bytes(tmp_path: Path, clock: Clock) -> None:
+    progress = Progress(tmp_path, 10 * G, seconds=7.0)
+    progress.phase("copying", 10 * G, 10 * G, after=7.0)
+    for _ in range(4):
+        clock.time += 1
+        progress.add(G)
+    assert told(tmp_path)["seconds_left"] == 13
+    for _ in range(6):
+        clock.time += 1
+        progress.add(G)
+    clock.time += 3
+    progress.add(0)
+    assert told(tmp_path)["seconds_left"] == 4
+
+
 def test_what_ended_early_counts_as_done_and_never_goes_back(tmp_path: Path, clock: Clock) -> None:
-    progress = Progress(tmp_path, 200, work=200)
-    progress.phase("copying a", 100, 100)
+    progress = Progress(tmp_path, 200 * G, work=200 * G)
+    progress.phase("copying a", 100 * G, 100 * G)
     clock.time += 1
-    progress.add(20)
-    progress.phase("copying b", 100, 100)
+    progress.add(20 * G)
+    progress.phase("copying b", 100 * G, 100 * G)
     assert told(tmp_path)["percent"] == 50
     clock.time += 1
-    progress.add(1)
+    progress.add(1 * G)
     assert told(tmp_path)["percent"] == 50
 
 
 def test_the_next_process_of_a_job_goes_on_from_there(tmp_path: Path, clock: Clock) -> None:
-    first = Progress(tmp_path, 100)
-    first.phase("copying", 100, 100)
+    first = Progress(tmp_path, 100 * G)
+    first.phase("copying", 100 * G, 100 * G)
     clock.time += 1
-    first.add(97)
+    first.add(97 * G)
     second = Progress(tmp_path, 0)
     second.phase("starting the database")
     state = told(tmp_path)

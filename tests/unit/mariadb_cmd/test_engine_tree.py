@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from engine_lab import CHECKOUT, contents
+from engine_lab import CHECKOUT, contents, wait_until
 
 from dbcalm_mariadb_cmd.adapter import linux
 from dbcalm_mariadb_cmd.adapter.linux import birth_time, die_with_parent, rename_new, sync_file_system
@@ -21,6 +21,7 @@ from dbcalm_mariadb_cmd.adapter.tree import (
     copy_tree,
     file_state,
     remove_tree,
+    sent_to_disk,
     set_modes,
     size_of,
     sync_folder,
@@ -363,3 +364,32 @@ def test_a_child_asks_to_die_with_its_parent() -> None:
     told = subprocess.run([sys.executable, "-c", source], cwd=CHECKOUT, capture_output=True, check=True)
     assert told.stdout == b"9\n"
     assert callable(die_with_parent)
+
+
+def is_unsent(file: Path) -> bool:
+    """Tell whether the file system has yet to choose where on the disk the file goes, which it does when it writes it
+    (filefrag(8))."""
+    listed = subprocess.run(
+        ["/usr/sbin/filefrag", "-v", str(file)], capture_output=True, text=True, check=True
+    )
+    return "delalloc" in listed.stdout
+
+
+def test_what_a_program_writes_is_sent_to_the_disk_while_it_goes_on(tmp_path: Path) -> None:
+    """Left alone the kernel lets it lie for half a minute."""
+    folder, beside = tmp_path / "data", tmp_path / "beside"
+    beside.write_bytes(os.urandom(1_000_000))
+    if not is_unsent(beside):
+        pytest.skip("this file system does not say what it has yet to write")
+    with sent_to_disk(folder):
+        (folder / "bench").mkdir(parents=True)
+        first, second = folder / "ibdata1", folder / "bench" / "t0.ibd"
+        first.write_bytes(os.urandom(1_000_000))
+        wait_until(lambda: not is_unsent(first), "the first file")
+        second.write_bytes(os.urandom(1_000_000))
+        wait_until(lambda: not is_unsent(second), "the second file")
+        with first.open("ab") as file:
+            file.write(os.urandom(1_000_000))
+        wait_until(lambda: not is_unsent(first), "what was added to the first")
+        (folder / "link").symlink_to(beside)
+    assert is_unsent(beside)
