@@ -10,8 +10,15 @@ from pathlib import Path
 
 from dbcalm_cmd.process import utc_now
 from dbcalm_mariadb_cmd.adapter import tool
-from dbcalm_mariadb_cmd.adapter.linux import begin_writeback, rename_new, sync_file_system
-from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, remove_tree, sync_folder, walk
+from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
+from dbcalm_mariadb_cmd.adapter.tree import (
+    FileState,
+    file_state,
+    remove_tree,
+    sent_to_disk,
+    sync_folder,
+    walk,
+)
 from dbcalm_mariadb_cmd.builder import Binlog, backup_argv
 from dbcalm_mariadb_cmd.byhand import chain_of, instructions
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER, checkpoints_folder
@@ -146,7 +153,8 @@ def _copy(
     """Let the tool copy into the working folder."""
     folder, engine = _working(job), job.places.engine
     with _Checksums(folder) as checksums:
-        tool.run(copying(job), output, checksums.follow, lock, _counting(job, progress))
+        with sent_to_disk(folder):
+            tool.run(copying(job), output, checksums.follow, lock, _counting(job, progress))
         checkpoints = tool.require_whole(folder, engine, base.to_lsn if base else None)
         progress.phase("checksumming")
         files = checksums.finish()
@@ -223,13 +231,6 @@ def _working(job: BackupJob) -> Path:
     return job.places.working / job.job_id
 
 
-def _sent_to_disk(path: Path) -> FileState:
-    """Return the state of a file, and let the kernel begin to write it: the sync at the end has less to wait for."""
-    with path.open("rb") as file:
-        begin_writeback(file.fileno())
-    return file_state(path)
-
-
 class _Checksums:
     """Reads each file as soon as the tool says that it is done with it, while the tool copies the next one."""
 
@@ -254,7 +255,7 @@ class _Checksums:
 
     def _read(self, path: Path) -> None:
         if path.is_relative_to(self._folder) and path.exists():
-            self._early[str(path.relative_to(self._folder))] = self._pool.submit(_sent_to_disk, path)
+            self._early[str(path.relative_to(self._folder))] = self._pool.submit(file_state, path)
 
     def finish(self) -> dict[str, FileState]:
         """Return the state of every file and folder. What was written to after it was read is read again."""

@@ -208,7 +208,7 @@ class Progress(Answer):
         int,
         Field(
             description="A full backup counts what it has copied, an incremental what it has looked through, "
-            "a restore what it has taken in."
+            "a restore what it has written and applied."
         ),
     ]
     bytes_total: Annotated[int, Field(description="About; 0 where that is not known.")]
