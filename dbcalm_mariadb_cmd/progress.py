@@ -95,7 +95,7 @@ class Progress:
         self._total = bytes_total
         self._work = float(bytes_total) if work is None else work
         self._seconds = _JOB_STARTS + seconds
-        self._done = 0
+        self._done = self._beside = 0
         self._phase = _Phase("")
         self._behind = _Worked(0.0, _JOB_STARTS, 0.0)
         self._percent = _percent_in(self._file)
@@ -129,6 +129,18 @@ class Progress:
             if time.monotonic() - self._written_at > self._pause():
                 self._write()
 
+    def put_off(self, count: int) -> None:
+        """Take so many bytes, which ``add_beside`` will count, out of this phase: they are gone through beside the next
+        ones."""
+        with self._one:
+            self._phase.expected -= count
+            self._phase.work -= count
+
+    def add_beside(self, count: int) -> None:
+        """Count bytes as done that were put off."""
+        with self._one:
+            self._beside += count
+
     def follow(self, pid: int, counted: str) -> None:
         """Count what a process of ours does as done, from its start on, while ``looking``: what it reads ("rchar") or
         what it writes ("wchar"), which the kernel counts for all of its threads (proc(5))."""
@@ -159,34 +171,36 @@ class Progress:
         self._count()
         now = self._written_at = time.monotonic()
         worked = self._behind.plus(self._phase.worked(self._done, now))
+        work, done = worked.work + self._beside, self._done + self._beside
         if self._work:
             pace = worked.pace()
-            share = (worked.work + pace * worked.seconds) / (self._work + pace * self._seconds)
+            share = (work + pace * worked.seconds) / (self._work + pace * self._seconds)
             self._percent = max(self._percent or 0, min(_MOST_BEFORE_THE_END, int(100 * share)))
         state = {
             "phase": self._phase.name,
-            "bytes_done": min(self._done, self._total) if self._total else self._done,
+            "bytes_done": min(done, self._total) if self._total else done,
             "bytes_total": self._total,
             "percent": self._percent,
-            **self._speed(now, worked),
+            **self._speed(now, done, work, self._seconds - worked.seconds),
         }
         with suppress(OSError):  # Progress is a courtesy: a full disk shows itself where it matters.
             fresh = self._file.with_suffix(".new")
             fresh.write_text(json.dumps(state), encoding="utf-8")
             fresh.replace(self._file)
 
-    def _speed(self, now: float, worked: "_Worked") -> dict[str, int | None]:
-        """Return the bytes a second and the seconds that are left, by the last seconds; None before it can be told."""
-        self._samples.append((now, self._done, worked.work))
+    def _speed(self, now: float, done: int, work: float, seconds: float) -> dict[str, int | None]:
+        """Return the bytes a second and the seconds that are left, by the last seconds; None before it can be told. So
+        many ``seconds`` come besides."""
+        self._samples.append((now, done, work))
         while now - self._samples[0][0] > _RATE_SECONDS:
             self._samples.popleft()
-        then, done, had_worked = self._samples[0]
+        then, had_done, had_worked = self._samples[0]
         passed = now - then
         if passed < _LONGEST:
             return {"bytes_per_second": None, "seconds_left": None}
-        pace, seconds = (worked.work - had_worked) / passed, self._seconds - worked.seconds
-        left = round(max(0.0, self._work - worked.work) / pace + seconds) if pace > 0 and self._work else None
-        return {"bytes_per_second": int((self._done - done) / passed), "seconds_left": left}
+        pace = (work - had_worked) / passed
+        left = round(max(0.0, self._work - work) / pace + seconds) if pace > 0 and self._work else None
+        return {"bytes_per_second": int((done - had_done) / passed), "seconds_left": left}
 
 
 def _percent_in(file: Path) -> int | None:

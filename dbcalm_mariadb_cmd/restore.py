@@ -5,7 +5,8 @@ missing), so only copies are ever prepared. They lie in one hidden folder until 
 leaves its target as empty as it was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,14 @@ from dbcalm_mariadb_cmd import warm
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED, server_process
-from dbcalm_mariadb_cmd.adapter.tree import copy_tree, remove_tree, sent_to_disk, set_modes, sync_folder
+from dbcalm_mariadb_cmd.adapter.tree import (
+    copy_tree,
+    read_tree,
+    remove_tree,
+    sent_to_disk,
+    set_modes,
+    sync_folder,
+)
 from dbcalm_mariadb_cmd.builder import prepare_argvs
 from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed
 from dbcalm_mariadb_cmd.failures import is_of_host
@@ -72,23 +80,20 @@ def make_whole(
     elif not done:
         job.working.mkdir(mode=0o700, parents=job.target == "folder")
     steps = list(zip(manifests, [data, *_increments(job)], prepares(job), strict=True))
-    with progress.looking():
+    with progress.looking(), _beside() as beside:
         for manifest, folder, argv in steps[done:]:
             to_stay = folder == data and then is None
             progress.phase(f"copying {manifest.id}", manifest.restored_size, manifest.restored_size)
             if manifest.form == FOLDER:
-                _copy(places.backup(manifest.id), manifest, folder, progress, to_stay=to_stay)
+                _copy(manifest, job, folder, progress, beside, to_stay=to_stay)
             else:
                 with _blaming(manifest, "unpacked"), sent_to_disk(folder) if to_stay else nullcontext():
                     counting = partial(progress.follow, counted="wchar")
                     bring(manifest, folder, places, output, counting, lock, identity)
-            applied = _applied(manifest)
-            work = _APPLYING_TAKES * applied
-            progress.phase(f"preparing {manifest.id}", work, applied, _STARTING_SECONDS, _ENDING_SECONDS)
-            with _blaming(manifest, "prepared"):
-                tool.run(argv, output, lambda _line: None, lock, partial(progress.follow, counted="rchar"))
+            _prepare(manifest, argv, output, progress, lock)
             if folder != data:
                 remove_tree(folder)
+        progress.phase("comparing")
     _require_prepared(job, data, manifests[-1])
     progress.phase("syncing", seconds=_SYNCING_SECONDS)
     if job.target == "database":
@@ -151,10 +156,57 @@ def undo(job: RestoreJob) -> bool:
     return False
 
 
-def _copy(source: Path, manifest: Manifest, target: Path, progress: Progress, *, to_stay: bool) -> None:
+@contextmanager
+def _beside() -> Iterator[Callable[[Callable[[], None]], object]]:
+    """Yield what does work beside the block, one after the other. The block ends when all of it is done; what it raises
+    is the cause of what the block may have raised."""
+    with ThreadPoolExecutor(1) as pool:
+        begun: list[Future[None]] = []
+        try:
+            yield lambda work: begun.append(pool.submit(work))
+        finally:
+            for one in begun:
+                one.result()
+
+
+def _copy(
+    manifest: Manifest,
+    job: RestoreJob,
+    target: Path,
+    progress: Progress,
+    beside: Callable[[Callable[[], None]], object],
+    *,
+    to_stay: bool,
+) -> None:
+    """Copy a backup's folder. What shares its bytes with the copy is compared while the tool prepares that: it has no
+    need to wait, as nothing of it is put in place before all has been compared."""
+    source = job.places.backup(manifest.id)
     sums = {name: state.sha256 for name, state in read_files(source, manifest).items()}
+    with _intact(manifest):
+        shared = copy_tree(source, target, sums, progress.add, to_stay=to_stay)
+
+    def compare() -> None:
+        with _intact(manifest):
+            read_tree(source, shared, progress.add_beside, from_disk=False)
+
+    if shared:
+        progress.put_off(sum((source / name).stat().st_size for name in shared))
+        beside(compare)
+
+
+def _prepare(manifest: Manifest, argv: list[str], output: tool.Output, progress: Progress, lock: int) -> None:
+    applied = _applied(manifest)
+    work = _APPLYING_TAKES * applied
+    progress.phase(f"preparing {manifest.id}", work, applied, _STARTING_SECONDS, _ENDING_SECONDS)
+    with _blaming(manifest, "prepared"):
+        tool.run(argv, output, lambda _line: None, lock, partial(progress.follow, counted="rchar"))
+
+
+@contextmanager
+def _intact(manifest: Manifest) -> Iterator[None]:
+    """Let a checksum that differs be the backup's fault."""
     try:
-        copy_tree(source, target, sums, progress.add, to_stay=to_stay)
+        yield
     except ValueError as error:
         raise BackupFault(manifest.id, INTACT, f"backup {manifest.id} is damaged: {error}") from error
 

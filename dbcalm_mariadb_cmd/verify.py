@@ -177,7 +177,7 @@ def _read(job: VerifyJob, on_whole: Callable[[str], None]) -> None:
         folder = job.places.backup(link.id)
         sums = {name: state.sha256 for name, state in read_files(folder, link).items()}
         try:
-            read_tree(folder, sums, progress.add)
+            read_tree(folder, sums, progress.add, from_disk=True)
         except ValueError as error:
             raise BackupFault(link.id, INTACT, f"backup {link.id} is damaged: {error}") from error
         except OSError as error:

@@ -100,21 +100,27 @@ def copy_tree(
     on_bytes: Callable[[int], None],
     *,
     to_stay: bool = True,
-) -> None:
+) -> dict[str, str]:
     """Copy the named files (path below the folder: expected SHA-256; a path that ends in "/" is a folder) into a new
     folder, and raise ValueError naming the first file that is not what was expected.
 
-    Where the file system can share the bytes of two files, nothing is written. ``on_bytes`` is told of them piece by
-    piece, by several threads at once. A copy that is not ``to_stay`` is removed soon, and is not sent to the disk.
+    Where the file system can share the bytes of two files, nothing is read or written: return those, which the caller
+    has yet to compare. ``on_bytes`` is told of the others piece by piece, by several threads at once. A copy that is
+    not ``to_stay`` is removed soon, and is not sent to the disk.
     """
+    shared: dict[str, str] = {}
+
+    def copy(name: str) -> None:
+        if not _copy_file(source / name, target / name, names[name], on_bytes, to_stay):
+            shared[name] = names[name]
+
     target.mkdir(_FOLDER_MODE)
     for name in names:
         if name.endswith("/"):
             (target / name).mkdir(_FOLDER_MODE)
     files = [name for name in names if not name.endswith("/")]
-    at_once(
-        lambda name: _copy_file(source / name, target / name, names[name], on_bytes, to_stay), files, _WORKERS
-    )
+    at_once(copy, files, _WORKERS)
+    return shared
 
 
 @contextmanager
@@ -140,11 +146,13 @@ def sent_to_disk(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_tree(folder: Path, names: dict[str, str], on_bytes: Callable[[int], None]) -> None:
-    """Read the named files, as ``copy_tree`` has them, from the disk; raise ValueError naming the first file that is
-    not what was expected."""
+def read_tree(
+    folder: Path, names: dict[str, str], on_bytes: Callable[[int], None], *, from_disk: bool
+) -> None:
+    """Read the named files, as ``copy_tree`` has them; raise ValueError naming the first file that is not what was
+    expected. ``from_disk`` goes past the page cache: what is in memory says nothing of what the disk has kept."""
     files = [name for name in names if not name.endswith("/")]
-    at_once(lambda name: _read_file(folder / name, names[name], on_bytes), files, _WORKERS)
+    at_once(lambda name: _read_file(folder / name, names[name], on_bytes, from_disk), files, _WORKERS)
 
 
 def at_once(work: Callable[[T], object], items: Iterable[T], workers: int) -> None:
@@ -160,16 +168,20 @@ def at_once(work: Callable[[T], object], items: Iterable[T], workers: int) -> No
             raise
 
 
-def _read_file(path: Path, sha256: str, on_bytes: Callable[[int], None]) -> None:
-    """Read a file past the page cache: what is in memory says nothing of what the disk has kept. (Pages that are not
-    written yet stay; posix_fadvise(2).)"""
+def _read_file(path: Path, sha256: str, on_bytes: Callable[[int], None], from_disk: bool) -> None:
+    """Read a file and compare it. (Pages that are not written yet stay in memory; posix_fadvise(2).)"""
+
+    def forget(file: FileIO) -> None:
+        if from_disk:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
     digest, buffer = hashlib.sha256(), bytearray(_READ_CHUNK)
     with naming(path), open(path, "rb", buffering=0, opener=no_link) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        forget(file)
         while count := file.readinto(buffer):
             digest.update(memoryview(buffer)[:count])
             on_bytes(count)
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        forget(file)
     if digest.hexdigest() != sha256:
         raise ValueError(f"the checksum of {path} differs")
 
@@ -186,19 +198,17 @@ def naming(path: Path) -> Iterator[None]:
 
 def _copy_file(
     source: Path, target: Path, sha256: str, on_bytes: Callable[[int], None], to_stay: bool
-) -> None:
+) -> bool:
+    """Copy a file and return True; or return False where it shares its bytes with the original, which was not read."""
     with (
         open(source, "rb", buffering=0, opener=no_link) as original,
         open(target, "x+b", buffering=0) as copy,
     ):
         if share_bytes(original.fileno(), copy.fileno()):
-            # The same bytes on the disk; those of the original may be in memory already.
-            found = hashlib.file_digest(original, "sha256").hexdigest()
-            on_bytes(os.fstat(copy.fileno()).st_size)
-        else:
-            found = _copy_bytes(original, copy, on_bytes, to_stay)
-        if found != sha256:
+            return False
+        if _copy_bytes(original, copy, on_bytes, to_stay) != sha256:
             raise ValueError(f"the checksum of {source} differs")
+        return True
 
 
 def _copy_bytes(original: FileIO, copy: FileIO, on_bytes: Callable[[int], None], to_stay: bool) -> str:

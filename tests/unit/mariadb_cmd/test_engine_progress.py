@@ -130,6 +130,21 @@ def test_seconds_weigh_as_many_bytes_as_go_by_in_them(tmp_path: Path, clock: Clo
     assert seen[4:] == pytest.approx([50, 60, 70, 80, 90, 100], abs=3)
 
 
+def test_what_was_put_off_is_not_done_until_it_is(tmp_path: Path, clock: Clock) -> None:
+    progress = Progress(tmp_path, 100 * G)
+    progress.phase("copying", 80 * G, 80 * G)
+    progress.put_off(60 * G)
+    clock.time += 1
+    progress.add(20 * G)
+    progress.phase("preparing", 20 * G, 20 * G)
+    assert (told(tmp_path)["percent"], told(tmp_path)["bytes_done"]) == (20, 20 * G)
+    progress.add_beside(30 * G)
+    clock.time += 1
+    progress.add(20 * G)
+    assert (told(tmp_path)["percent"], told(tmp_path)["bytes_done"]) == (70, 70 * G)
+    assert (told(tmp_path)["bytes_per_second"], told(tmp_path)["seconds_left"]) == (35 * G, 1)
+
+
 def test_the_time_left_counts_what_comes_after_the_bytes(tmp_path: Path, clock: Clock) -> None:
     progress = Progress(tmp_path, 10 * G, seconds=7.0)
     progress.phase("copying", 10 * G, 10 * G, after=7.0)

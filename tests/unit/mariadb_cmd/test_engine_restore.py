@@ -160,6 +160,43 @@ def test_a_flipped_bit_in_a_link_is_found_while_it_is_copied(
     assert list(lab.data.iterdir()) == []
 
 
+class TestWhereCopiesShareTheirBytes:
+    """On XFS nothing is read before the tool prepares; what is amiss is found beside that."""
+
+    @pytest.fixture
+    def lab(self, xfs: Path) -> Lab:
+        return Lab(xfs)
+
+    def test_the_chain_is_brought_back_as_it_was(self, lab: Lab, states: dict[str, Tree]) -> None:
+        originals = contents(lab.backups)
+        lab.bring_back(lab.restore_job(CHAINS[2]))
+        assert of_the_server(lab.data) == states["inc2"]
+        assert contents(lab.backups) == originals
+
+    @pytest.mark.parametrize("failing", [False, True], ids=["it can be prepared", "it cannot be prepared"])
+    @pytest.mark.parametrize("name", ["inc1/shop/orders.ibd.delta", "full/ibdata1"])
+    def test_a_flipped_bit_is_found_and_is_the_cause(
+        self, lab: Lab, states: dict[str, Tree], name: str, failing: bool
+    ) -> None:
+        path = lab.backups / name
+        before = path.stat()
+        path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        if failing:
+            lab.at("prepare", "if 'increment-1' in str(OPTIONS): fail('a page is corrupted')")
+        end = attempt(lab, lab.restore_job(CHAINS[2]))
+        assert f"is damaged: the checksum of {path} differs" in str(end.error)
+        assert list(lab.data.iterdir()) == []
+
+    def test_what_cannot_be_prepared_says_so_where_no_bit_is_flipped(
+        self, lab: Lab, states: dict[str, Tree]
+    ) -> None:
+        lab.at("prepare", "fail('a page is corrupted')")
+        end = attempt(lab, lab.restore_job(CHAINS[2]))
+        assert "backup full cannot be prepared: " in str(end.error)
+        assert list(lab.data.iterdir()) == []
+
+
 def test_what_appears_in_the_data_directory_meanwhile_is_left_alone(
     lab: Lab, states: dict[str, Tree]
 ) -> None:

@@ -20,6 +20,7 @@ from dbcalm_mariadb_cmd.adapter.linux import birth_time, die_with_parent, rename
 from dbcalm_mariadb_cmd.adapter.tree import (
     copy_tree,
     file_state,
+    read_tree,
     remove_tree,
     sent_to_disk,
     set_modes,
@@ -151,7 +152,7 @@ class TestFileState:
 class TestCopy:
     def test_is_the_same_with_the_servers_modes(self, tree: Path, tmp_path: Path) -> None:
         counted: list[int] = []
-        copy_tree(tree, tmp_path / "copy", checksums(tree), counted.append)
+        assert copy_tree(tree, tmp_path / "copy", checksums(tree), counted.append) == {}
         set_modes(tmp_path / "copy")
         assert contents(tmp_path / "copy") == contents(tree)
         assert sum(counted) == size_of(tree)
@@ -174,12 +175,16 @@ class TestCopy:
         (xfs / "tree").mkdir()
         (xfs / "tree/big").write_bytes(os.urandom(50_000_000))
         before = used()
-        copy_tree(xfs / "tree", xfs / "copy", checksums(xfs / "tree"), ignore)
+        shared = copy_tree(xfs / "tree", xfs / "copy", checksums(xfs / "tree"), ignore)
+        assert shared == checksums(xfs / "tree")
         assert used() - before < 1_000_000
         (xfs / "copy/big").write_bytes(b"changed")  # The original is another file still.
         assert (xfs / "tree/big").stat().st_size == 50_000_000
+        counted: list[int] = []
+        read_tree(xfs / "tree", shared, counted.append, from_disk=False)
+        assert sum(counted) == 50_000_000
         with pytest.raises(ValueError, match="the checksum of .*big differs"):
-            copy_tree(xfs / "tree", xfs / "wrong", {"big": "0" * 64}, ignore)
+            read_tree(xfs / "tree", {"big": "0" * 64}, ignore, from_disk=False)
 
     def test_takes_only_what_is_named(self, tree: Path, tmp_path: Path) -> None:
         names = {name: sha256 for name, sha256 in checksums(tree).items() if not name.startswith("shop/")}
