@@ -1,4 +1,4 @@
-"""How far a job is, for whoever asks: a small file in its folder, replaced at most a few times a second.
+"""How far a job is, for whoever asks: a small file in its folder, replaced now and then: often while the job is young.
 
 What a job does is counted in bytes, as that is what time goes with: those that the backup tool has copied, or has read
 where it looks for changes, or that were brought back. Time in which none of them go by, such as that of a program's
@@ -74,7 +74,7 @@ class _Phase:
             return _Worked(0.0, min(self.seconds, now - self.since), 0.0)
         flowing = (self.last_at or now) - self.first_at
         after = 0.0 if self.last_at is None else min(self.after, now - self.last_at)
-        share = min(1.0, gone / self.expected)
+        share = min(1.0, gone / max(1, self.expected))  # All that is left of it may have been put off.
         return _Worked(self.work * share, self.seconds + after, flowing)
 
     def whole(self, now: float) -> _Worked:

@@ -145,6 +145,18 @@ def test_what_was_put_off_is_not_done_until_it_is(tmp_path: Path, clock: Clock) 
     assert (told(tmp_path)["bytes_per_second"], told(tmp_path)["seconds_left"]) == (35 * G, 1)
 
 
+def test_more_put_off_than_was_left_fails_no_job(tmp_path: Path, clock: Clock) -> None:
+    progress = Progress(tmp_path, 100 * G)
+    progress.phase("copying", 80 * G, 80 * G)
+    progress.add(20 * G)
+    clock.time += 1
+    progress.add(0)
+    progress.put_off(80 * G)
+    clock.time += 1
+    progress.add(0)
+    assert told(tmp_path)["percent"] <= 99
+
+
 def test_the_time_left_counts_what_comes_after_the_bytes(tmp_path: Path, clock: Clock) -> None:
     progress = Progress(tmp_path, 10 * G, seconds=7.0)
     progress.phase("copying", 10 * G, 10 * G, after=7.0)
