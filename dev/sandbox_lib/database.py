@@ -11,6 +11,9 @@ from dev.sandbox_lib.errors import SandboxError
 from dev.sandbox_lib.installation import make_folder, write_new
 from dev.sandbox_lib.processes import ENVIRONMENT, Process, last_line, start, wait_ready
 
+PLUGINS = Path(__file__).resolve().parents[2] / "build" / "plugins"
+"""The server's plugins, where `make test` could fetch them."""
+
 _START_SECONDS = 60.0
 _STOP_SECONDS = 120.0
 
@@ -56,6 +59,11 @@ server_id=1
 innodb_buffer_pool_size=64M
 """
         write_new(self._options, options, self.account, self.account, 0o640)
+
+    def add_options(self, *lines: str) -> None:
+        """Give the server more options, from its next start on."""
+        with self._options.open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
 
     def initialise(self) -> None:
         """Fill the empty data directory with the system tables."""
@@ -116,6 +124,7 @@ innodb_buffer_pool_size=64M
             "--no-defaults",
             f"--socket={self.socket}",
             "--user=root",
+            "--default-character-set=utf8mb4",
             "--batch",
             "--skip-column-names",
         ]

@@ -117,6 +117,20 @@ class Sandbox:
         """Empty the data directory of the stopped server."""
         self.database.wipe()
 
+    def add_options(self, *lines: str) -> None:
+        """Give the database server more options in its option file, and start it anew."""
+        self.database.add_options(*lines)
+        self.restart(DATABASE)
+
+    def renew_db(self, *options: str) -> None:
+        """Make a new, empty database server, which has these options from its beginning, and the backup account."""
+        self.stop_db()
+        self.wipe_db()
+        self.database.add_options(*options)
+        self.database.initialise()
+        self.start_db()
+        self.database.sql(installation.account_sql(self.layout))
+
     def kill(self, program: str) -> None:
         """Kill a program with SIGKILL, and wait until it is gone."""
         process = self.process(program)
