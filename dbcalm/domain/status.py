@@ -1,10 +1,11 @@
 """Whether all is well: the answer at three in the morning, and what needs attention first.
 
-Everything is looked at anew. A part that cannot be looked at is itself something that needs attention, and keeps
-nobody from hearing of the rest.
+Everything is looked at anew, by checks that know nothing of each other: each is given what was seen of the host, and
+yields a sentence for each thing that needs attention, with the command to type where one helps. A part that cannot be
+looked at is itself something that needs attention, and keeps nobody from hearing of the rest.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,25 @@ class Report:
         return not self.attention
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What was looked at once, for all checks. ``engine`` is what the mysql service said of the host, or None, and then
+    ``silence`` says why; ``cron`` is what is wrong with the root service or its file; ``schedules`` are the enabled
+    ones."""
+
+    engine: Mapping[str, Any] | None
+    silence: str | None
+    cron: str | None
+    services: Mapping[str, bool]
+    newest: Mapping[str, Backup | None]
+    schedules: Sequence[Schedule]
+    overdue: Sequence[Overdue]
+
+
+Check = Callable[[Seen], Iterable[str]]
+"""Yields a sentence for each thing that needs attention. It may raise DBCalmError, which is told in its place."""
+
+
 class Status:
     """Puts the report together. ``set_aside`` tells which catalogues were damaged and begun anew."""
 
@@ -80,42 +100,57 @@ class Status:
         self._jobs = jobs
         self._clock = clock
 
+    def _checks(self) -> Sequence[Check]:
+        """Return all checks, that of the most urgent things first."""
+        return (
+            _of_silence,
+            _of_engine,
+            self._of_missing,
+            self._of_backups,
+            self._of_suspects,
+            self._of_failures,
+            self._of_damaged,
+            _of_overdue,
+            _of_space,
+            _of_cron,
+            self._of_cleanup,
+            _of_clock,
+            _of_warm,
+            _of_api,
+        )
+
     def report(self, api_answers: Callable[[], bool]) -> Report:
         """Look at everything and return what was found. ``api_answers`` tells whether the API can be reached."""
+        seen = self._look(api_answers)
+        return Report(
+            attention=[sentence for check in self._checks() for sentence in _told(check, seen)],
+            services=seen.services,
+            engine=seen.engine,
+            newest=seen.newest,
+            ages={type: self._age(one) for type, one in seen.newest.items() if one is not None},
+            running=self._running(),
+            enabled=len(seen.schedules),
+            next_run=min(filter(None, map(self._schedules.next_run, seen.schedules)), default=None),
+            overdue=seen.overdue,
+            timezone=self._schedules.timezone,
+            protection=self._protection(seen.schedules, seen.engine),
+        )
+
+    def _look(self, api_answers: Callable[[], bool]) -> Seen:
         engine, silence = self._engine()
         cron, cron_problem = self._cron()
-        newest = {type: self._newest(type) for type in _TYPES}
-        schedules = [one for one in self._schedules.all() if one.enabled]
-        overdue = self._schedules.overdue()
-        services = {"dbcalm-api": api_answers(), "dbcalm-cmd": cron, "dbcalm-mariadb-cmd": engine is not None}
-        problems = [
-            *silence,
-            *_of_engine(engine),
-            *(self._of_missing(engine, newest) if engine is not None else []),
-            *self._of_backups(newest, any(one.backup_type != VERIFY for one in schedules)),
-            *self._of_suspects(),
-            *self._of_failures(),
-            *map(_of_damaged, self._set_aside()),
-            *map(_of_overdue, overdue),
-            *of_space(engine),
-            *cron_problem,
-            *self._of_cleanup(),
-            *_of_clock(engine),
-            *_of_warm(engine),
-            *([] if services["dbcalm-api"] else ["the API does not answer; see that dbcalm-api runs"]),
-        ]
-        return Report(
-            attention=problems,
-            services=services,
+        return Seen(
             engine=engine,
-            newest=newest,
-            ages={type: self._age(one) for type, one in newest.items() if one is not None},
-            running=self._running(),
-            enabled=len(schedules),
-            next_run=min(filter(None, map(self._schedules.next_run, schedules)), default=None),
-            overdue=overdue,
-            timezone=self._schedules.timezone,
-            protection=self._protection(schedules, engine),
+            silence=silence,
+            cron=cron_problem,
+            services={
+                "dbcalm-api": api_answers(),
+                "dbcalm-cmd": cron,
+                "dbcalm-mariadb-cmd": engine is not None,
+            },
+            newest={type: self._newest(type) for type in _TYPES},
+            schedules=[one for one in self._schedules.all() if one.enabled],
+            overdue=self._schedules.overdue(),
         )
 
     def protection(self) -> Protection:
@@ -131,22 +166,21 @@ class Status:
         )
         return measure(self._backups.points(), habits, self._clock.now())
 
-    def _engine(self) -> tuple[Mapping[str, Any] | None, list[str]]:
+    def _engine(self) -> tuple[Mapping[str, Any] | None, str | None]:
         """Return what the mysql service says of the host, and what is wrong if it says nothing; the catalogue follows
         its journal first."""
         try:
             self._jobs.catch_up()
-            return granted(asked(self._service.check)), []
+            return granted(asked(self._service.check)), None
         except DBCalmError as error:
-            return None, [f"{error}: no backup can be made or restored"]
+            return None, f"{error}: no backup can be made or restored"
 
-    def _cron(self) -> tuple[bool, list[str]]:
+    def _cron(self) -> tuple[bool, str | None]:
         """Return whether the root service answers, and what is wrong with it or the cron file."""
         try:
-            problem = self._schedules.cron_problem()
+            return True, self._schedules.cron_problem()
         except DBCalmError as error:
-            return False, [f"{error}: schedules cannot be changed"]
-        return True, [] if problem is None else [problem]
+            return False, f"{error}: schedules cannot be changed"
 
     def _newest(self, type: str) -> Backup | None:
         found = self._backups.list(Query((Condition("type", "eq", (type,)),), per_page=1)).items
@@ -161,7 +195,7 @@ class Status:
         found = self._processes.list(Query(conditions, order, per_page=1)).items
         return found[0] if found else None
 
-    def _of_failures(self) -> Iterator[str]:
+    def _of_failures(self, _seen: Seen) -> Iterator[str]:
         """Tell why the newest job of a kind failed that somebody asked for; a schedule tells of its own."""
         since = times.written(times.at(self._clock.now() - _REMEMBERED))
         for type, name in _TOLD_JOBS.items():
@@ -171,7 +205,7 @@ class Status:
             if last.args.get("schedule_id") is None and (last.end_time or last.start_time) > since:
                 yield f"the last {name} failed at {times.short(last.start_time)}: {last.error or last.reason}"
 
-    def _of_cleanup(self) -> Iterator[str]:
+    def _of_cleanup(self, _seen: Seen) -> Iterator[str]:
         """Tell of the last clean-up if it failed, or if it is long ago: cron runs one every day."""
         last = self._process(Condition("type", "eq", (CLEANUP,)))
         since = last or self._process(first=True)
@@ -187,14 +221,16 @@ class Status:
         """Return how long ago a backup ended, in seconds."""
         return self._clock.now() - times.seconds(backup.end_time or backup.start_time)
 
-    def _of_missing(self, engine: Mapping[str, Any], newest: Mapping[str, Backup | None]) -> Iterator[str]:
+    def _of_missing(self, seen: Seen) -> Iterator[str]:
         """Tell which of the newest backups are not on disk. What a restore would use is there; only where that leaves
         one out, all that is there is listed."""
-        known = [one.id for one in newest.values() if one is not None]
-        for id in engine["chain"]["ids"]:
+        if seen.engine is None:
+            return
+        known = [one.id for one in seen.newest.values() if one is not None]
+        for id in seen.engine["chain"]["ids"]:
             if self._backups.get(id) is None:
                 yield f"backup {id} is on disk and not in the catalogue: dbcalm catalogue rebuild"
-        if set(known) <= set(engine["chain"]["ids"]):
+        if set(known) <= set(seen.engine["chain"]["ids"]):
             return
         try:
             there = {facts["id"] for facts in self._jobs.on_disk()}
@@ -208,7 +244,7 @@ class Status:
                     f"or forget the backup with: dbcalm backups delete {id}"
                 )
 
-    def _of_suspects(self) -> Iterator[str]:
+    def _of_suspects(self, _seen: Seen) -> Iterator[str]:
         found = self._backups.list(Query((Condition("suspect", "isnotnull", ()),), per_page=_TOLD_SUSPECTS))
         for one in found.items:
             yield (
@@ -218,13 +254,13 @@ class Status:
         if found.total > len(found.items):
             yield f"{found.total - len(found.items)} more are suspect: dbcalm backups list --query 'suspect|isnotnull'"
 
-    def _of_backups(self, newest: Mapping[str, Backup | None], scheduled: bool) -> Iterator[str]:
-        if newest["full"] is None:
+    def _of_backups(self, seen: Seen) -> Iterator[str]:
+        if seen.newest["full"] is None:
             yield "there is no full backup: make one with: dbcalm backup full"
             return
-        known = [one for one in newest.values() if one is not None]
+        known = [one for one in seen.newest.values() if one is not None]
         youngest = min(map(self._age, known))
-        if scheduled:
+        if any(one.backup_type != VERIFY for one in seen.schedules):
             return
         if any(one.schedule_id is not None for one in known):
             yield "no schedule is enabled, although one made the newest backups: see dbcalm schedules list"
@@ -234,24 +270,41 @@ class Status:
                 "add one with: dbcalm schedules add"
             )
 
-
-def _of_engine(engine: Mapping[str, Any] | None) -> Iterator[str]:
-    if engine is not None and not engine["database"]["ok"]:
-        yield f"no backup can be made now: {engine['database']['message']}"
-    if engine is not None and engine["chain"]["problem"]:
-        yield f"the newest backup cannot be restored: {engine['chain']['problem']}"
-
-
-def _of_damaged(path: str) -> str:
-    return (
-        "the catalogue was damaged and begun anew: see that no user, client or schedule is missing, and then remove "
-        f"{path}"
-    )
+    def _of_damaged(self, _seen: Seen) -> Iterator[str]:
+        for path in self._set_aside():
+            yield (
+                "the catalogue was damaged and begun anew: see that no user, client or schedule is missing, and then "
+                f"remove {path}"
+            )
 
 
-def _of_overdue(one: Overdue) -> str:
-    why = one.error or "it did not run; is cron running, was the host asleep?"
-    return f"schedule {one.schedule.id} ({describe(one.schedule)}) is overdue since {times.short(one.since)}: {why}"
+def _told(check: Check, seen: Seen) -> Sequence[str]:
+    """Return what a check says; what it could not look at is told in its place."""
+    sentences: list[str] = []
+    try:
+        sentences.extend(check(seen))
+    except DBCalmError as error:
+        sentences.append(str(error))
+    return sentences
+
+
+def _of_silence(seen: Seen) -> Iterator[str]:
+    if seen.silence:
+        yield seen.silence
+
+
+def _of_engine(seen: Seen) -> Iterator[str]:
+    if seen.engine is not None and not seen.engine["database"]["ok"]:
+        yield f"no backup can be made now: {seen.engine['database']['message']}"
+    if seen.engine is not None and seen.engine["chain"]["problem"]:
+        yield f"the newest backup cannot be restored: {seen.engine['chain']['problem']}"
+
+
+def _of_overdue(seen: Seen) -> Iterator[str]:
+    for one in seen.overdue:
+        why = one.error or "it did not run; is cron running, was the host asleep?"
+        since = times.short(one.since)
+        yield f"schedule {one.schedule.id} ({describe(one.schedule)}) is overdue since {since}: {why}"
 
 
 def of_space(engine: Mapping[str, Any] | None) -> Iterator[str]:
@@ -264,12 +317,26 @@ def of_space(engine: Mapping[str, Any] | None) -> Iterator[str]:
         )
 
 
-def _of_clock(engine: Mapping[str, Any] | None) -> Iterator[str]:
-    if engine is not None and engine["clock"]:
-        yield f"nothing is cleaned up: {engine['clock']}"
+def _of_space(seen: Seen) -> Iterator[str]:
+    return of_space(seen.engine)
 
 
-def _of_warm(engine: Mapping[str, Any] | None) -> Iterator[str]:
-    warm = engine["warm"] if engine else None
+def _of_cron(seen: Seen) -> Iterator[str]:
+    if seen.cron:
+        yield seen.cron
+
+
+def _of_clock(seen: Seen) -> Iterator[str]:
+    if seen.engine is not None and seen.engine["clock"]:
+        yield f"nothing is cleaned up: {seen.engine['clock']}"
+
+
+def _of_warm(seen: Seen) -> Iterator[str]:
+    warm = seen.engine["warm"] if seen.engine else None
     if warm and warm["problem"]:
         yield f"warm_restore is on, and the newest backup cannot be kept prepared: {warm['problem']}"
+
+
+def _of_api(seen: Seen) -> Iterator[str]:
+    if not seen.services["dbcalm-api"]:
+        yield "the API does not answer; see that dbcalm-api runs"
