@@ -9,8 +9,8 @@ PYTHON := $(VENV)/bin/python
 # Made by `make binaries`, of the pinned libraries that are in the programs.
 OF_BINARIES := build/binaries/venv/bin/python
 SUITE := bookworm
-# A process for each core, and all tests of a file in one of them: they share what is costly to make.
-IN_PARALLEL := --numprocesses=auto --dist=loadfile
+# A process for each core, and all tests of a file in one of them: they share what is costly to make. The longest first.
+IN_PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder -p tests.by_file
 PACKAGES := dbcalm dbcalm_cmd dbcalm_cmd_client dbcalm_mariadb_cmd dbcalm_mariadb_cmd_client
 LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
@@ -24,7 +24,7 @@ demo: install ## back up, change, destroy and restore a private MariaDB through 
 	@dev/demo
 
 .PHONY: test
-test: install tools ## all tests, those with real services too (about 12 minutes)
+test: install tools ## all tests, those with real services too; it says how long it takes
 	@$(PYTHON) -m pytest $(IN_PARALLEL) --ignore=tests/binaries --ignore=tests/packages
 
 .PHONY: e2e
@@ -37,7 +37,7 @@ e2e-clean: ## remove the systems that `make e2e` keeps
 
 .PHONY: check
 check: lint tools ## format, lint, types, import contracts, the quick unit tests and those of the docs (under a minute)
-	@$(PYTHON) -m pytest --quiet $(IN_PARALLEL) --ignore=tests/integration --ignore=tests/binaries --ignore=tests/packages \
+	@$(PYTHON) -m pytest $(IN_PARALLEL) --ignore=tests/integration --ignore=tests/binaries --ignore=tests/packages \
 		--ignore=tests/e2e -m "not slow"
 
 .PHONY: lint

@@ -21,8 +21,8 @@ _LOADED = "@reboot jobs"
 
 _COMPLAINTS = ("rror", "ERROR", "WRONG ", "INSECURE ", "HARD LINKS", "NOT A REGULAR")
 
-_START_SECONDS = 10.0
-_STOP_SECONDS = 10.0
+_START_SECONDS = 120.0
+_STOP_SECONDS = 120.0
 _LONGEST_MESSAGE = 8192
 _END = b""
 """An empty message of ours ends the thread that listens."""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from dev.sandbox_lib.errors import SandboxError
 
-_SECONDS = 60.0
+_SECONDS = 300.0
 _POLL = 0.1
 
 

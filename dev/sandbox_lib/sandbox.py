@@ -39,6 +39,8 @@ _ENTRIES = (
 )  # fmt: skip
 _CONFIGURABLE = re.compile(r"[A-Za-z0-9_./+@-]+")
 _LONGEST_SOCKET = 107
+_GONE_SECONDS = 120.0
+"""A safety net: what was killed is gone as soon as the host comes to it."""
 _OF_MARIADB = {"mariadbd", "mariadb-backup", "mariabackup", "mariadb-install-db"}
 
 
@@ -136,7 +138,7 @@ class Sandbox:
         process = self.process(program)
         if process is None:
             raise SandboxError(f"{program} is not running")
-        process.end(signal.SIGKILL, 10.0)
+        process.end(signal.SIGKILL, _GONE_SECONDS)
         self._write_pids()
 
     def restart(self, program: str) -> None:
@@ -269,7 +271,7 @@ class Sandbox:
                 process.end(signal.SIGKILL, 0.0)
             return not ours
 
-        if not wait_until(none_left, 10.0):
+        if not wait_until(none_left, _GONE_SECONDS):
             raise SandboxError(f"a process of {self.folder} cannot be killed")
 
     def _owns(self, words: list[str]) -> bool:

@@ -22,8 +22,9 @@ API, MYSQL_SERVICE, ROOT_SERVICE = "dbcalm", "dbcalm-mariadb-cmd", "dbcalm-cmd"
 SERVICES = (ROOT_SERVICE, MYSQL_SERVICE, API)
 """In the order in which they are started."""
 
-_START_SECONDS = 30.0
-_STOP_SECONDS = 15.0
+_START_SECONDS = 300.0
+_STOP_SECONDS = 120.0
+"""Safety nets: a host with much to do takes its time."""
 _BACKLOG = 128
 
 

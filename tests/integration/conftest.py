@@ -1,21 +1,28 @@
-"""One sandbox for all tests here: a real MariaDB, the three services under their users, the API over TLS."""
+"""One sandbox for all tests here: a real MariaDB, the three services under their users, the API over TLS.
+
+A test that fails leaves the others a sandbox that is right: every ``Rig`` is healed after it.
+"""
 
 import itertools
 import json
 import os
+import signal
 import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytest
 
 from dbcalm_mariadb_cmd.manifest import MANIFEST, sealed, unsealed
 from dev.demo_lib.data import checksums
-from dev.sandbox_lib import Sandbox
+from dev.sandbox_lib import Sandbox, SandboxError
 from dev.sandbox_lib.database import Database
+from dev.sandbox_lib.processes import all_processes, command_line
 from dev.sandbox_lib.services import SERVICES
+from tests.patience import PATIENCE, eventually
 
 SCHEMA = """
 CREATE DATABASE scratch; USE scratch;
@@ -45,8 +52,14 @@ KEPT_FOR_A_DAY = {
 """A schedule that only says how long to keep what it made: cron never hears of it."""
 
 
+_STATEMENTS: dict[Path, str] = {}
+"""What the database of each sandbox was told at first, by the sandbox's root."""
+
+
 class Rig:
     """A sandbox with what tests do to it again and again."""
+
+    alive: ClassVar["WeakSet[Rig]"] = WeakSet()
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -54,6 +67,7 @@ class Rig:
         self.backups = Path(sandbox.facts.backup_dir).resolve()
         self.data = Path(sandbox.facts.data_dir).resolve()
         self._numbers = itertools.count(1)
+        Rig.alive.add(self)
 
     def backup(self, **order: Any) -> dict[str, Any]:
         """Make a backup and return its last Status, which must be success."""
@@ -98,7 +112,7 @@ class Rig:
 
     def end(self, accepted: dict[str, Any]) -> dict[str, Any]:
         """Wait for a job's end and return its last Status."""
-        return self.api.wait(accepted["link"], seconds=120)
+        return self.api.wait(accepted["link"], seconds=PATIENCE)
 
     def refused(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         """Send what must be refused; return the status and the one line of it."""
@@ -218,6 +232,51 @@ class Rig:
         if (self.data / "mysql").is_dir():
             self.sandbox.start_db()
 
+    def heal(self) -> None:
+        """Put right what a test that failed may have left: programs that stand still or are down, jobs that go on, a
+        database that is gone or does not start."""
+        for process in all_processes():
+            if str(self.sandbox.root) in " ".join(command_line(process.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGCONT)
+        try:
+            self.everything_runs()
+        except SandboxError:
+            self.sandbox.renew_db()
+        for job in self._running():
+            self.api.request("DELETE", f"/processes/{job}")
+        eventually(lambda: not self._running(), "the end of what a failed test had begun")
+        if self.sandbox.database.process is None:
+            self.sandbox.renew_db()
+        if "shop" not in self.sandbox.sql("SHOW DATABASES").splitlines():
+            self.sandbox.sql(_STATEMENTS.get(self.sandbox.root, ""))
+
+    def _running(self) -> list[str]:
+        found = self.api.call("GET", "/processes?query=status|running")["items"]
+        return [str(one["command_id"]) for one in found]
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note that a test has failed."""
+    report = yield
+    item.stash[_FAILED] = report.failed or item.stash.get(_FAILED, False)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Heal all sandboxes after a test that has failed, for the tests that come."""
+    yield
+    if nextitem is not None and item.stash.get(_FAILED, False):
+        for rig in list(Rig.alive):
+            # What cannot be put right fails the next test, which says so.
+            with suppress(SandboxError, AssertionError, OSError):
+                rig.heal()
+
 
 def states(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Return the size and times of change of every file below a folder. Nobody writes without moving the ctime."""
@@ -251,6 +310,7 @@ def sandbox_with(folder: Path, statements: str) -> Iterator[Sandbox]:
     sandbox = Sandbox.up(folder)
     try:
         sandbox.sql(statements)
+        _STATEMENTS[sandbox.root] = statements
         yield sandbox
     finally:
         sandbox.down()
