@@ -2,7 +2,7 @@
 
 It knows the backups on disk by their manifests and its own settings, and nothing that a caller says. So a caller that
 has fallen into wrong hands can delete no more than the rules leave: never a base that others need, nothing that is
-held, nothing too young, and never the last whole chains.
+held, nothing too young, and never the last chains, be they without a fault or not.
 """
 
 from collections import defaultdict
@@ -15,20 +15,21 @@ from dbcalm_mariadb_cmd.clock import moment, span
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.hold import Hold, hold_of
+from dbcalm_mariadb_cmd.lasting import last_chains
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_files, require_names_and_sizes
 from dbcalm_mariadb_cmd.proof import proof_of
 
 
 @dataclass(frozen=True)
 class Limits:
-    """So many whole chains stay, and whatever is younger than this."""
+    """So many chains stay, whole ones before others (see ``lasting``), and whatever is younger than this."""
 
     min_full_chains: int
     min_age: timedelta
 
 
 class LastChains(Refused):
-    """The deletion of a full backup that would leave too few whole chains."""
+    """The deletion of what a chain begins with, which would leave too few chains."""
 
 
 class Stock:
@@ -139,25 +140,39 @@ class Stock:
                 409, f"backup {made.id} of {made.end_time} is younger than min_age, which is {least}"
             )
 
-    def _require_enough_left(self, full: Manifest) -> None:
-        """A full backup that is not whole is none of those that count, so it may go."""
+    def _require_enough_left(self, made: Manifest) -> None:
+        """Of the chains that would be left so many have to be whole. As long as they are fewer, no whole one goes, and
+        of the others none that fills their number up."""
         least = self._limits.min_full_chains
-        if full.type != "full" or not self._is_good(full):
+        if not self._begins_a_chain(made):
             return
-        left = 0
-        for other in self._made.values():
-            if other.type == "full" and other.id != full.id and self._is_good(other):
-                left += 1
-                if left == least:
-                    return
-        last = f"one of the last {left + 1} whole chains" if left else "the last whole chain"
+        heads = filter(self._begins_a_chain, self._made.values())
+        newest_first = sorted(heads, key=lambda head: (head.type != "full", -head.seq))
+        others = [head for head in newest_first if head.id != made.id]
+        whole = sum(map(self._is_good, last_chains(others, self._is_good, least)))
+        if whole == least:
+            return
+        if not self._is_good(made) and made not in last_chains(newest_first, self._is_good, least):
+            return
+        if self._is_good(made):
+            last = f"one of the last {whole + 1} whole chains" if whole else "the last whole chain"
+        else:
+            good = f"{whole} are" if whole > 1 else "1 is" if whole else "none is"
+            last = f"one of the newest chains, of which {good} without a fault"
         raise LastChains(
-            409, f"{full.id} is {last}, and min_full_chains is {least}: make a full backup first"
+            409, f"{made.id} is {last}, and min_full_chains is {least}: make a full backup first"
         )
+
+    def _begins_a_chain(self, made: Manifest) -> bool:
+        """Tell whether it is a full backup, or builds on one that is here and cannot be read: nobody knows whether that
+        is lost."""
+        if made.from_backup_id is None:
+            return made.type == "full"
+        return made.from_backup_id not in self._made and (self._backup_dir / made.from_backup_id).is_dir()
 
     def _is_good(self, full: Manifest) -> bool:
         if full.id not in self._good:
-            self._good[full.id] = is_intact(self._backup_dir / full.id, full)
+            self._good[full.id] = full.type == "full" and is_intact(self._backup_dir / full.id, full)
         return self._good[full.id]
 
 

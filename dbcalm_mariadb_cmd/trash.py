@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
 
 from dbcalm_cmd.process import log
@@ -21,6 +20,7 @@ from dbcalm_mariadb_cmd.clock import from_ns, moment, text_of, to_ns
 from dbcalm_mariadb_cmd.command import valid_id
 from dbcalm_mariadb_cmd.history import History, manifests
 from dbcalm_mariadb_cmd.hold import stored_hold
+from dbcalm_mariadb_cmd.lasting import last_chains
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_manifest
 from dbcalm_mariadb_cmd.proof import told_proof
 from dbcalm_mariadb_cmd.removal import is_intact
@@ -109,8 +109,9 @@ class Trash:
         """Remove for good what was deleted so long ago, if the clock can be trusted, and what a purge that was killed
         has left. Takes the lock by itself, and holds it only while it decides: removing can take minutes.
 
-        Nothing of the newest ``spare`` whole chains is removed, wherever they lie: whoever deletes them all, newest
-        first, has only moved them here, until as many newer ones are made.
+        Nothing of the newest ``spare`` whole chains is removed, wherever they lie, nor of the newest others where the
+        whole ones are fewer: whoever deletes them all, newest first, has only moved them here, until as many newer ones
+        are made.
         """
         if by_clock:
             self._condemn(delay, spare)
@@ -178,8 +179,8 @@ class Trash:
             sync_folder(self.folder)
 
     def _of_newest_chains(self, count: int) -> frozenset[Path]:
-        """Return the folders, here and among the backups, that belong to the newest so many whole chains, or may: what
-        builds on a backup whose manifest cannot be read is of a chain that nobody can tell."""
+        """Return the folders, here and among the backups, that belong to the chains that must stay, or may: what builds
+        on a backup whose manifest cannot be read is of a chain that nobody can tell."""
         found = [(self._backup_dir / made.id, made) for made in manifests(self._backup_dir)]
         found += [(entry.path, made) for entry, made in self.readable()]
         unread = self._unread({folder for folder, _ in found})
@@ -193,10 +194,8 @@ class Trash:
             last_of[made.id] = folder
             if made.from_backup_id in unread or below in in_doubt:
                 in_doubt.add(folder)
-        fulls = (
-            path for path, made in reversed(oldest_first) if made.type == "full" and is_intact(path, made)
-        )
-        newest = set(islice(fulls, count))
+        fulls = (one for one in reversed(oldest_first) if one[1].type == "full")
+        newest = {path for path, _ in last_chains(fulls, lambda one: is_intact(*one), count)}
         return frozenset(in_doubt.union(folder for folder in root if root[folder] in newest))
 
     def _unread(self, read: set[Path]) -> set[str]:

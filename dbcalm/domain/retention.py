@@ -6,12 +6,17 @@ goes when every rule that covers it lets it go. What no rule covers stays.
 The rules are those of the tools that people know (restic's ``forget --keep-*``, borgmatic's ``keep_*``): ``keep_daily:
 7`` keeps the newest backup of each of the last seven days that have one. A schedule's own retention counts from the
 newest backup of the chain. Days, weeks, months and years are those of the host's time zone.
+
+What has a fault takes the place of nothing that has none. Where too little without a fault is left, the newest with one
+count: what was found may be the server's own, and they may be all that there is.
 """
 
 import calendar
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+
+from dbcalm_mariadb_cmd.lasting import last_chains
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -35,7 +40,7 @@ class Hold:
 @dataclass(frozen=True)
 class Point:
     """A backup, as retention sees it. ``at`` is when it ended, which is the moment whose data it holds; ``intact`` is
-    False where files of it are missing or have another size."""
+    False where files of it are missing or have another size, or where a verification found fault with it."""
 
     id: str
     base: str | None
@@ -174,26 +179,34 @@ def judge(
     ``ages`` are the retentions of schedules by their number.
     """
     found = chains(points)
-    chosen = _chosen([point for chain in found for point in chain.restorable()], rules, zone)
-    last = {chain.id for chain in [chain for chain in found if chain.counts][-rules.min_full_chains :]}
+    chosen = _chosen(_best_first(found), rules, zone)
+    complete = [chain for chain in reversed(found) if chain.missing is None]
+    last = {chain.id for chain in last_chains(complete, lambda chain: chain.counts, rules.min_full_chains)}
     verdicts = []
     for chain in found:
         kept = [*_held(chain, now), *_aged(chain, rules, ages, now)]
         kept += [reason for point in chain.points for reason in chosen.get(point.id, ())]
         if chain.id in last:
-            kept.append(Reason("min_full_chains", f"one of the newest {rules.min_full_chains} whole chains"))
+            whole = "whole chains" if chain.counts else "chains, as too few are without a fault"
+            kept.append(Reason("min_full_chains", f"one of the newest {rules.min_full_chains} {whole}"))
         verdicts.append(Verdict(chain, tuple(kept), _why(chain, rules, ages)))
     return verdicts
 
 
-def _chosen(restorable: Iterable[Point], rules: Rules, zone: tzinfo) -> dict[str, list[Reason]]:
-    """Return the reasons of the rules that choose backups, by the backup's id. What cannot be restored is never
-    chosen, so it never takes the place of a backup that can."""
-    newest_first = sorted(restorable, key=lambda point: -point.seq)
+def _best_first(found: Iterable[Chain]) -> list[Point]:
+    """Return what can be restored, the newest first, and then what has a fault or builds on that."""
+    points = {point.id: point for chain in found if chain.missing is None for point in chain.points}
+    restorable = {point.id for chain in found for point in chain.restorable()}
+    return sorted(points.values(), key=lambda point: (point.id not in restorable, -point.seq))
+
+
+def _chosen(best_first: Sequence[Point], rules: Rules, zone: tzinfo) -> dict[str, list[Reason]]:
+    """Return the reasons of the rules that choose backups, by the backup's id. What comes later never takes the place
+    of what comes first."""
     chosen: dict[str, list[Reason]] = {}
     for rule, wanted in rules.choosing.items():
         periods: set[str] = set()
-        for point in newest_first:
+        for point in best_first:
             period = _PERIODS[rule](point, point.at.astimezone(zone))
             if len(periods) < wanted and period not in periods:
                 periods.add(period)

@@ -174,7 +174,29 @@ def test_the_newest_whole_chains_stay() -> None:
     points.append(point("damaged", 60, schedule_id=1, intact=False))
     assert going(points, Rules(), {1: Age(1, "days")}) == ["a", "b", "damaged"]
     assert going(points, Rules(min_full_chains=2), {1: Age(1, "days")}) == ["a", "damaged"]
-    assert going(points, Rules(min_full_chains=9), {1: Age(1, "days")}) == ["damaged"]
+    assert going(points, Rules(min_full_chains=9), {1: Age(1, "days")}) == []
+
+
+def test_where_too_few_are_whole_the_newest_others_stay_too() -> None:
+    bad = [point(name, days, schedule_id=1, intact=False) for name, days in (("a", 90), ("b", 80), ("c", 70))]
+    ages = {1: Age(1, "days")}
+    assert going(bad, Rules(), ages) == ["a", "b"]
+    assert going(bad, Rules(min_full_chains=2), ages) == ["a"]
+    assert going([*bad, point("good", 85, schedule_id=1)], Rules(), ages) == ["a", "b", "c"]
+    assert going([*bad, point("good", 85, schedule_id=1)], Rules(min_full_chains=2), ages) == ["a", "b"]
+    assert going([*bad, point("orphan", 1, "lost", schedule_id=1)], Rules(), ages) == ["a", "b", "orphan"]
+    [reason] = verdict_on(bad, "c", Rules(), ages).kept
+    assert reason.sentence == "one of the newest 1 chains, as too few are without a fault"
+
+
+def test_a_rule_chooses_what_has_a_fault_only_where_nothing_else_takes_the_place() -> None:
+    """A fault that every verification finds is the server's own now and then, and must not empty the shelf."""
+    bad = [point(f"d{days}", days, intact=False) for days in (5, 4, 3, 2)]
+    assert going(bad, Rules(keep_last=2)) == ["d5", "d4"]
+    assert going([point("old", 90), *bad], Rules(keep_daily=3)) == ["d5", "d4"]
+    whole = [point("today", 0.1), point("d2-too", 2.01)]
+    assert going([*bad, *whole], Rules(keep_daily=2)) == ["d5", "d4", "d3", "d2"]
+    assert going([*bad, *whole], Rules(keep_daily=3)) == ["d5", "d4", "d2"]
 
 
 def test_a_hold_keeps_the_whole_chain_until_it_ends() -> None:
@@ -340,6 +362,9 @@ def test_whatever_there_is_no_chain_is_broken_and_the_last_good_ones_stay(
     good = [verdict for verdict in verdicts if verdict.chain.counts]
     assert sum(1 for one in good if one.kept) >= min(rules.min_full_chains, len(good))
     assert all(one.kept for one in good[-rules.min_full_chains :])
+    faulty = [one for one in verdicts if one.chain.missing is None and not one.chain.counts]
+    missing = max(0, rules.min_full_chains - len(good))
+    assert all(one.kept for one in faulty[max(0, len(faulty) - missing) :])
     for verdict in verdicts:
         if not verdict.kept:
             assert_nothing_keeps(verdict.chain, rules, ages, ids)

@@ -213,6 +213,10 @@ class Retention(RuleBasedStateMachine):
             assert made.made_at + self.settings.min_age <= self.clock.time or not self.settings.min_age
         least = min(self.good_fulls(before), self.settings.min_full_chains)
         assert self.good_fulls(after) >= least, "too few whole chains are left"
+        least = min(self.fulls(before), self.settings.min_full_chains)
+        assert self.fulls(after) >= least, "too few chains are left"
+        if kind in ("delete", "clean up"):
+            self.judge_faulty(before, gone)
         purged = {
             name for name, inode in before.trash.items()
             if name[0] == "b" and name not in after.trash and inode not in after.visible.values()
@@ -232,11 +236,25 @@ class Retention(RuleBasedStateMachine):
             made.good and made.base is None for made in map(self.made.__getitem__, seen.visible.values())
         )
 
+    def fulls(self, seen: Seen) -> int:
+        return sum(self.made[inode].base is None for inode in seen.visible.values())
+
+    def judge_faulty(self, before: Seen, gone: dict[int, Made]) -> None:
+        """A chain with a fault goes only where enough others are left that have none, or are newer."""
+        left = [made for inode, made in self.there(before).items() if inode not in gone and made.base is None]
+        for made in gone.values():
+            if made.base is None and not made.good:
+                better = [one for one in left if one.good or one.seq > made.seq]
+                assert len(better) >= self.settings.min_full_chains, "an older one with a fault was left"
+
+    def there(self, seen: Seen) -> dict[int, Made]:
+        return {inode: self.made[inode] for inode in seen.visible.values()}
+
     def newest_roots(self, seen: Seen) -> set[int]:
-        """Return what the newest whole chains begin with, visible or in the trash."""
+        """Return what the chains begin with that must stay, visible or in the trash."""
         inodes = {*seen.visible.values(), *seen.trash.values()}
-        fulls = [inode for inode in inodes if self.made[inode].base is None and self.made[inode].good]
-        fulls.sort(key=lambda inode: self.made[inode].seq)
+        fulls = [inode for inode in inodes if self.made[inode].base is None and self.made[inode].readable]
+        fulls.sort(key=lambda inode: (self.made[inode].good, self.made[inode].seq))
         return set(fulls[-self.settings.min_full_chains :])
 
     def held_roots(self) -> set[int]:

@@ -72,6 +72,17 @@ class TestTrash:
         shelf.pass_time(30 * HOUR)
         assert shelf.trash() == []
 
+    def test_where_too_few_are_whole_the_newest_others_stay_too(self, lab: Lab) -> None:
+        shelf = Shelf(lab, min_full_chains=2)
+        for name in "abc":
+            shelf.chain(name, 2)
+        for name in ("a0", "b0", "c0"):
+            os.truncate(lab.backups / name / DATA, 1)
+        delete(shelf, "c1", "b1", "a1", "a0")
+        shelf.pass_time(30 * HOUR)
+        assert [name.split(".")[0] for name in shelf.trash()] == ["b1", "c1"]
+        assert refusal(shelf.keeper.delete, DeleteBackup("b0"))[0] == 409
+
     def test_as_many_chains_stay_as_never_go(self, lab: Lab) -> None:
         shelf = Shelf(lab, min_full_chains=2)
         for name in "abcd":

@@ -137,6 +137,51 @@ class TestLastChains:
         stock(shelf).require_removable("a0")
 
 
+class TestFaults:
+    """Where too few chains are without one, the newest with one count and stay."""
+
+    def spoil(self, shelf: Shelf, *ids: str) -> None:
+        for id in ids:
+            folder = shelf.lab.backups / id
+            good = of_making(read_manifest(folder))
+            store_proof(folder, faulted(good, INTACT, "2026-11-23T12:00:00.000000Z", "j", "an old .frm"))
+
+    def test_of_all_let_the_newest_stay(self, shelf: Shelf) -> None:
+        chains = [shelf.chain(name, 2) for name in "abc"]
+        self.spoil(shelf, "a0", "b0", "c0")
+        assert refused(shelf, "c0", least=1).startswith("backups depend on c0")
+        allowed, reasons = permitted(stock(shelf, 2), [id for chain in chains for id in chain])
+        assert allowed == ["a1", "a0"]
+        assert reasons == [
+            f"{id} is one of the newest chains, of which none is without a fault, and min_full_chains is 2: "
+            "make a full backup first"
+            for id in ("b0", "c0")
+        ]
+
+    def test_of_some_let_the_others_and_as_many_as_are_missing_stay(self, shelf: Shelf) -> None:
+        for name in ("a0", "b0", "c0", "d0"):
+            shelf.add(name)
+        self.spoil(shelf, "a0", "c0", "d0")
+        assert permitted(stock(shelf), ["a0", "b0", "c0", "d0"])[0] == ["a0", "c0", "d0"]
+        assert permitted(stock(shelf, 2), ["a0", "b0", "c0", "d0"])[0] == ["a0", "c0"]
+        assert permitted(stock(shelf, 3), ["a0", "b0", "c0", "d0"])[0] == ["a0"]
+        assert "of which 1 is without a fault" in refused(shelf, "d0", least=2)
+        assert "b0 is the last whole chain" in refused(shelf, "b0", least=2)
+
+    def test_that_are_gone_let_them_go(self, shelf: Shelf) -> None:
+        for name in ("a0", "b0"):
+            shelf.add(name)
+        self.spoil(shelf, "a0")
+        stock(shelf).require_removable("a0")
+
+    def test_of_what_cannot_be_read_keep_what_builds_on_it(self, shelf: Shelf) -> None:
+        a = shelf.chain("a")
+        (shelf.lab.backups / "a0" / MANIFEST).write_text("{")
+        assert permitted(stock(shelf), a[1:])[0] == []
+        shelf.add("b0")
+        assert permitted(stock(shelf), [*a, "b0"])[0] == ["a2", "a1"]
+
+
 class TestManyAtOnce:
     def test_go_chain_by_chain_from_leaf_to_root(self, shelf: Shelf) -> None:
         a, b, c = (shelf.chain(name) for name in "abc")
