@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
-from dbcalm_mariadb_cmd.clock import span
+from dbcalm_mariadb_cmd.amounts import span
 
 AT_LEAST, AT_MOST, EQUALS, NEWER_THAN = "at_least", "at_most", "equals", "newer_than"
 EXPECTATIONS = (AT_LEAST, AT_MOST, EQUALS, NEWER_THAN)

@@ -6,6 +6,7 @@ The text is a pure function of the chain's manifests. A chain never changes, so 
 import shlex
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.amounts import size
 from dbcalm_mariadb_cmd.builder import ENGINES, prepare_argvs
 from dbcalm_mariadb_cmd.forms import FOLDER, PACKERS, stream_name
 from dbcalm_mariadb_cmd.jobs import Places
@@ -71,9 +72,9 @@ def _needed(chain: list[Manifest], places: Places) -> str:
     programs += [*engine.unstreamers] if forms else []
     programs += sorted(PACKERS[form].program for form in forms)
     programs += ["age"] if any(link.recipients for link in chain) else []
-    megabytes = sum(link.restored_size for link in chain) // 1_000_000 + 1
     ids = ", ".join(link.id for link in chain)
-    return f"Needed: {', '.join(programs)}; {megabytes:,} MB of room; the folders of {ids}."
+    room = size(sum(link.restored_size for link in chain))
+    return f"Needed: {', '.join(programs)}; {room} of room; the folders of {ids}."
 
 
 def _variables(chain: list[Manifest], places: Places) -> list[str]:

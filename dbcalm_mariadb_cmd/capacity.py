@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.amounts import size
 from dbcalm_mariadb_cmd.builder import Effort
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.forms import FOLDER, PACKERS, Storing
@@ -61,7 +62,7 @@ def for_backup(effort: Effort, how: Storing, available: int | None) -> tuple[Eff
     told = f"with {copiers} instead of {effort.parallel} threads to copy" if copiers < effort.parallel else ""
     packing = f"with 1 instead of {threads} threads to pack" if threads > 1 else ""
     said = " and ".join(words for words in (told, packing) if words)
-    return replace(effort, parallel=copiers), fewer, f"{said}: {_told(available)} of memory are free"
+    return replace(effort, parallel=copiers), fewer, f"{said}: {size(available)} of memory are free"
 
 
 def for_restore(effort: Effort, available: int | None) -> tuple[Effort, str | None]:
@@ -73,7 +74,7 @@ def for_restore(effort: Effort, available: int | None) -> tuple[Effort, str | No
     if room < _LEAST_TO_PREPARE:
         raise _too_little("a restore", fixed + _LEAST_TO_PREPARE, available)
     said = f"prepared with {room >> 20} MiB instead of {wanted >> 20} MiB of memory"
-    return replace(effort, prepare_memory=room), f"{said}: {_told(available)} are free"
+    return replace(effort, prepare_memory=room), f"{said}: {size(available)} are free"
 
 
 def _backing_up(copiers: int, how: Storing, threads: int) -> int:
@@ -94,13 +95,9 @@ def _has_threads(how: Storing) -> bool:
 def _too_little(what: str, needed: int, available: int) -> Refused:
     return Refused(
         503,
-        f"{what} needs about {_told(needed)} of memory, and {_told(available)} are free; "
+        f"{what} needs about {size(needed)} of memory, and {size(available)} are free; "
         "stop something else on this host, or give it more",
     )
-
-
-def _told(count: int) -> str:
-    return f"{count / _MB:,.0f} MB"
 
 
 def available_memory(root: Path = Path("/")) -> int | None:

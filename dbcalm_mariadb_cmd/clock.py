@@ -8,6 +8,8 @@ days. All of this is told by the journal, so it holds over a restart.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from dbcalm_mariadb_cmd.amounts import minute, span
+
 STEADY = timedelta(hours=48)
 """How long the clock must have been steady; also the longest step from one event to the next that is no jump."""
 
@@ -15,6 +17,9 @@ STAMP_EVERY = timedelta(hours=24)
 """How often a service that has nothing to tell writes the time into the journal."""
 
 _BACK = timedelta(seconds=60)
+_ROUNDED = timedelta(minutes=1)
+"""What is told in minutes, and must not be told too early."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,18 +45,6 @@ def from_ns(count: int) -> datetime:
         return _EPOCH + timedelta(microseconds=count // 1000)
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC)
-
-
-def span(time: timedelta) -> str:
-    """Return a length of time in words, such as "6 days"; rounded down, the way that ages are told."""
-    for unit, words in (
-        (timedelta(days=2), "days"),
-        (timedelta(hours=2), "hours"),
-        (timedelta(minutes=2), "minutes"),
-    ):
-        if time >= unit:
-            return f"{time // (unit / 2)} {words}"
-    return f"{max(0, int(time.total_seconds()))} seconds"
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ class ClockWatch:
         jump = self._jump_to(present) or self._jump
         if jump is None or present - jump.seen >= STEADY:
             return None
-        again = text_of(jump.seen + STEADY)
+        again = minute(text_of(jump.seen + STEADY + _ROUNDED))
         return f"{jump.what}; nothing is deleted because of its age before {again}, and only if the clock is steady"
 
     def wants_stamp(self, now: str) -> bool:
@@ -95,9 +88,10 @@ class ClockWatch:
         if self._last is None:
             return None
         if self._last - now > _BACK:
-            return _Jump(f"the clock went back by {span(self._last - now)} at {text_of(now)}", now)
+            return _Jump(f"the clock went back by {span(self._last - now)} at {minute(text_of(now))}", now)
         if now - self._last > STEADY:
             return _Jump(
-                f"the clock went on by {span(now - self._last)} at {text_of(now)}, or nothing ran", now
+                f"the clock went on by {span(now - self._last)} at {minute(text_of(now))}, or nothing ran",
+                now,
             )
         return None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -182,6 +183,8 @@ _UNITS = {
 }
 _SHIFTS = {"M": 20, "G": 30}
 _MOST = 10_000
+_ALIKE = 0.75
+"""How much a word must resemble another to be taken for it, written wrongly (difflib's ratio)."""
 _MOST_RECIPIENTS = 20
 _MOST_ASSERTIONS = 100
 _DURATION = "a number with s, m, h, d or w (seconds, minutes, hours, days, weeks) such as 36h, or 0"
@@ -292,7 +295,7 @@ def load(settings: type[T], path: Path) -> T:
     """Return a settings object whose fields are keys of the table, read from a YAML file or defaulted; raise
     ConfigError that lists every mistake in the file, also in keys of other programs."""
     values = _read(path)
-    mistakes = [f"unknown key {key!r}; known keys: {', '.join(KEYS)}" for key in values if key not in KEYS]
+    mistakes = [_unknown(key) for key in values if key not in KEYS]
     understood: dict[str, Any] = {}
     for name, key in KEYS.items():
         try:
@@ -303,6 +306,14 @@ def load(settings: type[T], path: Path) -> T:
     if mistakes:
         raise ConfigError(path, mistakes)
     return settings(**{field.name: understood[field.name] for field in fields(settings)})
+
+
+def _unknown(key: object) -> str:
+    """Return what is said of a key that is none: the one that was probably meant, or else all that there are."""
+    meant = get_close_matches(str(key), KEYS, n=1, cutoff=_ALIKE)
+    return f"unknown key {key!r}; " + (
+        f"did you mean {meant[0]}?" if meant else f"known keys: {', '.join(KEYS)}"
+    )
 
 
 def _overlaps(values: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer, log
+from dbcalm_mariadb_cmd.amounts import minute
 from dbcalm_mariadb_cmd.command import DeleteBackup, HoldBackup, ReleaseBackup, UndeleteBackup
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused, describe
@@ -74,7 +75,7 @@ class Keeper:
             folder = self._existing(command.id)
             hold = Hold(command.reason, command.until, since=self._control.journal.now())
             if hold.is_over(hold.since):
-                raise Refused(409, f"until must be in the future, and {hold.until} is not")
+                raise Refused(409, f"until must be in the future, and {minute(str(hold.until))} is not")
             self._set_hold(folder, hold)
         self._control.tell_change()
         return _OK
@@ -158,7 +159,7 @@ class Keeper:
         """Return a backup's folder; raise Refused 404, or 409 if it is damaged and that matters."""
         try:
             if not self._is_here(id):
-                raise Refused(404, f"unknown backup {id}")
+                raise Refused(404, f"there is no backup {id!r}")
         except Refused as refused:
             if refused.code == 404 or not damaged_too:
                 raise

@@ -9,8 +9,9 @@ from pathlib import Path
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import backup, capacity, preflight, restore, storing, synthetic
 from dbcalm_mariadb_cmd.adopt import link, read
+from dbcalm_mariadb_cmd.amounts import minute, size, span
 from dbcalm_mariadb_cmd.builder import ENGINES
-from dbcalm_mariadb_cmd.clock import moment, span
+from dbcalm_mariadb_cmd.clock import moment
 from dbcalm_mariadb_cmd.command import (
     AdoptBackup,
     BringBack,
@@ -397,9 +398,9 @@ class Planner:
         entries = trash.entries()
         if not entries:
             return ""
-        size, until = trash.size(), entries[0].purge_at(self._settings.trash_delay)
+        until = minute(entries[0].purge_at(self._settings.trash_delay))
         return (
-            f"; {preflight.megabytes(size)} more are in the trash until {until}; "
+            f"; {size(trash.size())} more are in the trash until {until}; "
             f"root may remove them: rm -r {trash.folder}/*"
         )
 

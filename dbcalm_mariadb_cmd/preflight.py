@@ -11,6 +11,7 @@ from pathlib import Path
 from dbcalm_mariadb_cmd import warm
 from dbcalm_mariadb_cmd.adapter import server, tool
 from dbcalm_mariadb_cmd.adapter.tree import size_of
+from dbcalm_mariadb_cmd.amounts import size
 from dbcalm_mariadb_cmd.builder import ENGINES, Engine
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.manifest import (
@@ -196,7 +197,7 @@ def require_space(folder: Path, needed: int, what: str, advice: Callable[[], str
     if free < needed + RESERVE:
         raise Refused(
             507,
-            f"disk full: {what} needs about {megabytes(needed + RESERVE)} in {folder}, {megabytes(free)} are free"
+            f"disk full: {what} needs about {size(needed + RESERVE)} in {folder}, {size(free)} are free"
             + advice(),
         )
 
@@ -254,7 +255,9 @@ def chain_of(backup_dir: Path, backup_id: str) -> list[Manifest]:
             if chain:
                 raise Refused(404, f"the chain of {backup_id} is broken: {error}") from error
             foreign = (backup_dir / wanted).exists()
-            raise Refused(404, f"unknown backup {wanted}" + (f": {error}" if foreign else "")) from error
+            raise Refused(
+                404, f"there is no backup {wanted!r}" + (f": {error}" if foreign else "")
+            ) from error
         except Damaged as error:
             raise Refused(409, str(error)) from error
         if chain and (link.seq >= chain[0].seq or link.to_lsn != chain[0].from_lsn):
@@ -270,7 +273,7 @@ def chain_as_it_is(backup_dir: Path, backup_id: str) -> tuple[list[str], list[Ma
     """Return the ids of a backup and of what it builds on, the full one first, as far as the manifests can be read, and
     these manifests, none if one cannot be; raise Refused 404 if there is no such backup. Nothing else is looked at."""
     if not (backup_dir / backup_id).is_dir():
-        raise Refused(404, f"unknown backup {backup_id}")
+        raise Refused(404, f"there is no backup {backup_id!r}")
     ids: list[str] = []
     chain: list[Manifest] = []
     wanted: str | None = backup_id
@@ -395,8 +398,3 @@ def require_inside(settings: Settings, newest: Manifest, instead: str) -> None:
     if kept:
         what = ", ".join(kept[:5])
         raise Refused(409, f"the server kept files outside its data directory: {what}; {instead}")
-
-
-def megabytes(count: int) -> str:
-    """Return a number of bytes for people."""
-    return f"{count / 1e6:,.0f} MB"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from dbcalm_mariadb_cmd.clock import moment, span
+from dbcalm_mariadb_cmd.amounts import minute, span
+from dbcalm_mariadb_cmd.clock import moment
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.hold import Hold, hold_of
@@ -110,7 +111,7 @@ class Stock:
         if found := self._held_above(lowest.from_backup_id or lowest.id):
             member, hold = found
             chain = "" if member == id else f", and {id} is of its chain"
-            until = f"until {hold.until}" if hold.until else "for good"
+            until = f"until {minute(hold.until)}" if hold.until else "for good"
             raise Refused(409, f"backup {member} is held {until} ({hold.reason}){chain}; release it first")
 
     def _held_above(self, root: str) -> tuple[str, Hold] | None:

@@ -374,7 +374,7 @@ CLIENT_LISTS = {
 
 REFUSALS = {
     "InvalidQuery": "unknown field 'colour' in the query; valid are id, from_backup_id, schedule_id, start_time",
-    "InvalidRequest": "type: Input should be 'full' or 'incremental'",
+    "InvalidRequest": "type: must be full or incremental",
     "RuleBroken": "an incremental schedule needs at least one enabled full schedule: add or enable a full one first",
     "NotFound": "there is no backup '2026-01-31-03-00-00'",
     "Conflict": "the id before-upgrade is taken",

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from dbcalm import errors
+from dbcalm.api.wording import sentence as sentence_of
 from dbcalm.logger import log
 
 STATUS: Mapping[type[errors.DBCalmError], int] = {
@@ -96,7 +97,7 @@ async def malformed(request: Request, error: Exception) -> JSONResponse:
 
 def invalid(request: Request, found: Sequence[Mapping[str, Any]]) -> JSONResponse:
     """Answer 422 with these mistakes, each with ``loc``, ``msg`` and ``type``."""
-    mistakes = [{"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in found]
+    mistakes = [{"loc": list(each["loc"]), "msg": sentence_of(each), "type": each["type"]} for each in found]
     place = [str(part) for part in mistakes[0]["loc"][1:] if isinstance(part, str)]
     sentence = f"{'.'.join(place) or 'the body'}: {mistakes[0]['msg']}"
     return failure(request.method, request.url.path, 422, sentence, errors=mistakes)
@@ -107,7 +108,9 @@ async def http_failure(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.BAD_REQUEST:  # The framework's word for a body that is not even text.
-        return invalid(request, [{"loc": ("body",), "msg": "not JSON in UTF-8", "type": "json_invalid"}])
+        return invalid(
+            request, [{"loc": ("body",), "ctx": {"error": "its bytes are not UTF-8"}, "type": "json_invalid"}]
+        )
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed(request))
     sentence = _SENTENCES.get(error.status_code, error.detail)

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli import waiting
-from dbcalm.cli.output import size
 from dbcalm.cli.patience import only_one, patiently
 from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import services
 from dbcalm.cli.verify import scheduled
 from dbcalm.domain.jobs import Started
+from dbcalm_mariadb_cmd.amounts import size
 
 app = typer.Typer(no_args_is_help=True)
 

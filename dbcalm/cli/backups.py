@@ -7,13 +7,14 @@ import typer
 
 from dbcalm.cli import waiting
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
-from dbcalm.cli.output import Row, make_sure, say, show, show_one, size
+from dbcalm.cli.output import Row, make_sure, say, show, show_one
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 from dbcalm.domain import times, views
 from dbcalm.domain.backups import LISTING
 from dbcalm.domain.services import Services
 from dbcalm.errors import Conflict, InvalidField, NotFound
+from dbcalm_mariadb_cmd.amounts import size
 
 app = typer.Typer(no_args_is_help=True)
 

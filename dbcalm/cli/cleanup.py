@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli import waiting
-from dbcalm.cli.output import Row, say, show, size
+from dbcalm.cli.output import Row, say, show
 from dbcalm.cli.patience import patiently
 from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import services
@@ -17,6 +17,7 @@ from dbcalm.domain.jobs import Started
 from dbcalm.domain.processes import CLEANUP
 from dbcalm.domain.retention import Verdict
 from dbcalm.domain.services import Services
+from dbcalm_mariadb_cmd.amounts import size
 
 ScheduleId = Annotated[
     int | None,
@@ -76,7 +77,7 @@ def _row(one: Verdict) -> Row:
         "chain": one.chain.id,
         "backups": len(one.chain.points),
         "size": size(sum(point.size for point in one.chain.points)),
-        "newest": f"{one.chain.newest.at:%Y-%m-%d %H:%M}",
+        "newest": f"{one.chain.newest.at:%Y-%m-%d %H:%M} UTC",
         "verdict": f"stays: {_sentences(one)}" if one.kept else f"goes: {one.why}",
     }
 

@@ -6,14 +6,17 @@ from typing import Annotated
 
 import typer
 
+from dbcalm.errors import RuleBroken
+
 Confirm = Annotated[
     str, typer.Option("--confirm", help="This host's name, where nobody is there to type it.", metavar="HOST")
 ]
 
 
 def require_host(what: str, confirm: str) -> None:
-    """End as wrong usage unless the name of this host is given, by the option or by whoever sits at the terminal: done
-    on the wrong host it is a disaster, for which one key should not be enough."""
+    """Return if the name of this host is given, by the option or by whoever sits at the terminal: done on the wrong
+    host it is a disaster, for which one key should not be enough. Raise RuleBroken for another name; where there is
+    nobody to ask, that is wrong usage."""
     host = socket.gethostname()
     if not confirm:
         if not sys.stdin.isatty():
@@ -25,6 +28,4 @@ def require_host(what: str, confirm: str) -> None:
             "Type the name of this host to go on", default="", show_default=False, err=True
         )
     if confirm.strip() != host:
-        raise typer.BadParameter(
-            f"must be {host}, the name of this host; nothing was done", param_hint="--confirm"
-        )
+        raise RuleBroken(f"this host is {host}, and {confirm.strip()!r} was given; nothing was done")

@@ -40,6 +40,8 @@ COMMANDS = {
         "completion",
         "Print what a shell must read to complete commands and options.",
     ),
+    "help": ("main", "help_with", "Show how a command is used; the same as its --help."),
+    "version": ("main", "version", "Show the version; the same as --version."),
 }
 """Every command: its module, what it is there (a function, or an app of further commands), and its help."""
 
@@ -99,6 +101,20 @@ def server() -> None:
     from dbcalm.cli.server import run  # it loads what no other command needs
 
     run()
+
+
+def version() -> None:
+    """Show the version; the same as --version."""
+    _show_version(wanted=True)
+
+
+def help_with(
+    context: typer.Context,
+    command: Annotated[list[str] | None, typer.Argument(help="As it is typed: backups list.")] = None,
+) -> None:
+    """Show how a command is used; the same as its --help."""
+    words = command or []
+    program({*words})([*words, "--help"], prog_name=context.find_root().info_name)
 
 
 def main() -> None:

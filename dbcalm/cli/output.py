@@ -1,14 +1,17 @@
 """How commands print what they found: data on standard output, talk on standard error."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 
 import typer
 
+from dbcalm.domain import times
+
 Row = dict[str, object]
 
-_UNITS = ("kB", "MB", "GB", "TB", "PB")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 def say(message: str) -> None:
@@ -57,19 +60,11 @@ def text(value: object) -> str:
     """Return a value as people read it."""
     if value is None:
         return "-"
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return times.short(value)
     return str(value).rstrip() if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
 
 
 def printable(line: str) -> str:
     """Return a line without what would move the cursor of who reads it."""
     return "".join(character if character.isprintable() else " " for character in line)
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as people read it, such as 1.2 GB."""
-    if count < 1000:
-        return f"{count} B"
-    amount, unit = count / 1000, 0
-    while amount >= 999.95 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1000, unit + 1
-    return f"{amount:.1f} {_UNITS[unit]}"

@@ -11,7 +11,7 @@ from dbcalm.cli.confirm import Confirm, require_host
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, show_page
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
-from dbcalm.domain import views
+from dbcalm.domain import times, views
 from dbcalm.domain.jobs import Started
 from dbcalm.domain.restores import LISTING
 from dbcalm.errors import InvalidField
@@ -97,7 +97,7 @@ def _replace(id: str, target: Target, confirm: str, *, identity_stdin: bool) -> 
     for kept in system.restores.replaced():
         if kept["id"] == job.facts["restore_id"]:
             print(
-                f"what it replaced is kept until {kept['keep_until']}; "
+                f"what it replaced is kept until {times.short(str(kept['keep_until']))}; "
                 f"to bring it back: dbcalm replaced bring-back {kept['id']}"
             )
 

@@ -9,7 +9,7 @@ from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caug
 from dbcalm.cli.output import Row, make_sure, say, show_one
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
-from dbcalm.domain import views
+from dbcalm.domain import times, views
 from dbcalm.domain.entities import Plan
 from dbcalm.domain.schedules import LISTING, State, describe, when
 from dbcalm_mariadb_cmd.command import LEVELS
@@ -223,7 +223,7 @@ def _told(state: State, done: str, *, as_json: bool) -> None:
         show_one(views.schedule(state), as_json=True)
         return
     one = state.schedule
-    run = f"; runs next at {state.next_run}" if state.next_run else ""
+    run = f"; runs next at {times.short(state.next_run)}" if state.next_run else ""
     say(f"schedule {one.id} was {done}: {describe(one)}{run}")
 
 

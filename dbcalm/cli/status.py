@@ -6,11 +6,12 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
-from dbcalm.cli.output import printable, size
+from dbcalm.cli.output import printable
 from dbcalm.cli.start import settings
 from dbcalm.cli.system import services
 from dbcalm.cli.waiting import duration
@@ -18,6 +19,7 @@ from dbcalm.config import Settings
 from dbcalm.domain import times, views
 from dbcalm.domain.protection import Protection
 from dbcalm.domain.status import Report
+from dbcalm_mariadb_cmd.amounts import size, span
 
 _CONNECT_SECONDS = 2.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -132,12 +134,7 @@ def _shortened(ids: list[str]) -> list[str]:
 
 
 def _ago(seconds: float) -> str:
-    if seconds < 0:
-        return "in the future"
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} seconds ago"
+    return "in the future" if seconds < 0 else f"{span(timedelta(seconds=seconds))} ago"
 
 
 def _coloured(text: str, colour: str) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 import typer
 
-from dbcalm.cli.output import printable, say, size
+from dbcalm.cli.output import printable, say
 from dbcalm.domain.entities import RUNNING, Process
 from dbcalm.domain.services import Services
 from dbcalm.errors import Unavailable
+from dbcalm_mariadb_cmd.amounts import size
 
 PATIENCE_SECONDS = 60.0
 """So long the service may be silent, since a job outlives its restart."""

@@ -19,6 +19,7 @@ from dbcalm.domain.processes import CANCELLED, CLEANUP, VERIFY
 from dbcalm.domain.protection import Habits, Protection, measure
 from dbcalm.domain.schedules import Overdue, Schedules, describe
 from dbcalm.errors import DBCalmError
+from dbcalm_mariadb_cmd.amounts import size
 
 _LONGEST_WITHOUT = 48 * 3600
 """Seconds that the newest backup may be old where no schedule says how old it may be."""
@@ -312,8 +313,8 @@ def of_space(engine: Mapping[str, Any] | None) -> Iterator[str]:
     space = engine["space"] if engine else None
     if space and space["needed_bytes"] is not None and space["free_bytes"] < space["needed_bytes"]:
         yield (
-            f"too little space: the next full backup needs about {space['needed_bytes'] / 1e6:,.0f} MB, "
-            f"{space['free_bytes'] / 1e6:,.0f} MB are free"
+            f"too little space: the next full backup needs about {size(space['needed_bytes'])}, "
+            f"{size(space['free_bytes'])} are free"
         )
 
 

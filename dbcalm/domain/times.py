@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 
 from dbcalm.errors import InvalidField
+from dbcalm_mariadb_cmd.amounts import minute
 
 
 def written(moment: datetime) -> str:
@@ -13,7 +14,7 @@ def written(moment: datetime) -> str:
 
 def short(text: str) -> str:
     """Return a written moment as people read it: ``2026-01-31 03:00 UTC``."""
-    return f"{text[:10]} {text[11:16]} UTC"
+    return minute(text)
 
 
 def at(seconds: float) -> datetime:

@@ -273,7 +273,10 @@ def test_one_that_is_cancelled_says_nothing_of_the_backup(rig: Rig) -> None:
 
 def test_what_is_refused(rig: Rig) -> None:
     rig.backup(id="fine")
-    assert rig.refused("POST", "/backups/nowhere/verify", {"level": 1}) == (404, "unknown backup nowhere")
+    assert rig.refused("POST", "/backups/nowhere/verify", {"level": 1}) == (
+        404,
+        "there is no backup 'nowhere'",
+    )
     code, line = rig.refused("POST", "/backups/fine/verify", {"level": 4})
     assert (code, line.startswith("level")) == (422, True)
 

@@ -7,7 +7,6 @@ from enum import StrEnum
 import typer
 
 from dbcalm.cli import waiting
-from dbcalm.cli.output import size
 from dbcalm.cli.setup.talk import Findings, Questions, clock
 from dbcalm.cli.start import caller
 from dbcalm.cli.users import ask_password
@@ -16,6 +15,7 @@ from dbcalm.domain.listing import Condition, Query
 from dbcalm.domain.schedules import describe
 from dbcalm.domain.services import Services
 from dbcalm.errors import Conflict
+from dbcalm_mariadb_cmd.amounts import size
 
 DEFAULT_TIME = "02:30"
 

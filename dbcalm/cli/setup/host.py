@@ -12,7 +12,6 @@ from dbcalm import config
 from dbcalm.api.certificate import Certificate, presented
 from dbcalm.api.listener import tls_context
 from dbcalm.cli.config import problems_of_files
-from dbcalm.cli.output import size
 from dbcalm.cli.setup.talk import Findings
 from dbcalm.cli.status import api_answers
 from dbcalm.config import Settings
@@ -21,6 +20,7 @@ from dbcalm.domain.services import Services
 from dbcalm.domain.status import of_space
 from dbcalm.errors import CannotStart, DBCalmError, InvalidConfig
 from dbcalm_cmd_client import CmdClient
+from dbcalm_mariadb_cmd.amounts import size
 from dbcalm_mariadb_cmd_client import MariadbCmdClient
 
 API, ROOT_SERVICE, MYSQL_SERVICE = "dbcalm-api", "dbcalm-cmd", "dbcalm-mariadb-cmd"

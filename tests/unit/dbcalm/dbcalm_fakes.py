@@ -171,7 +171,7 @@ class FakeMysqlService:
 
         def work() -> Answer:
             if id not in self.on_disk:
-                return Answer(404, f"unknown backup {id}", {})
+                return Answer(404, f"there is no backup {id!r}", {})
             restore = {**facts, "backup_id": id, "backup_timestamp": self.on_disk[id]["start_time"]}
             self._accept(job_id, "restore", id, restore=restore)
             return Answer(202, "accepted", {"job_id": job_id, "id": id, "chain": [id], **facts})
@@ -209,7 +209,7 @@ class FakeMysqlService:
     ) -> Answer:
         def work() -> Answer:
             if id not in self.on_disk:
-                return Answer(404, f"unknown backup {id}", {})
+                return Answer(404, f"there is no backup {id!r}", {})
             args = {"id": id, "level": level, "schedule_id": schedule_id}
             self._accept(job_id, "verify", id, args=args)
             return Answer(202, "accepted", {"job_id": job_id, "id": id, "chain": [id], "level": level})

@@ -94,7 +94,10 @@ def refused(done: Done, word: str, code: int = 1) -> None:
 
 
 def test_version_and_help(dbcalm: Cli) -> None:
-    assert dbcalm("--version").stdout == "dbcalm 0.1.0\n"
+    assert dbcalm("--version").stdout == dbcalm("version").stdout == "dbcalm 0.1.0\n"
+    for words in ([], ["backup"], ["backups", "delete"], ["help"]):
+        assert dbcalm("help", *words).stdout == dbcalm(*words, "--help").stdout
+    assert dbcalm("help", "fly").returncode == 2
     for arguments in (("--help",), ("-h",), ("users", "-h"), ("clients", "add", "--help"), ("config", "-h")):
         done = dbcalm(*arguments)
         assert done.returncode == 0
@@ -125,7 +128,7 @@ def test_users_from_their_birth_to_their_end(dbcalm: Cli) -> None:
     assert dbcalm("users", "add", "alice", "--password-stdin", stdin="ä" * 80).returncode == 0
     [alice, bob] = json.loads(dbcalm("users", "list", "--json").stdout)
     assert (alice["username"], bob["username"]) == ("alice", "bob")
-    assert alice["created_at"] in dbcalm("users", "list").stdout
+    assert f"{alice['created_at'][:16].replace('T', ' ')} UTC" in dbcalm("users", "list").stdout
     refused(dbcalm("users", "add", "bob", "--password-stdin", stdin="x"), "user bob exists already")
     assert dbcalm("users", "update-password", "bob", "--password-stdin", stdin="new").returncode == 0
     refused(dbcalm("users", "update-password", "carol", "--password-stdin", stdin="x"), "no user 'carol'")

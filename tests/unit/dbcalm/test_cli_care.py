@@ -100,7 +100,7 @@ def test_a_dry_run_deletes_nothing_and_says_why(dbcalm: Cli, two: FakeMysqlServi
     head, first, second = done.stdout.splitlines()
     assert head.split() == ["CHAIN", "BACKUPS", "SIZE", "NEWEST", "VERDICT"]
     assert re.match(
-        r"a +2 +2\.0 kB +2026-01-01 03:00 +goes: its newest backup b has expired: keep_last chose", first
+        r"a +2 +2\.0 kB +2026-01-01 03:00 UTC +goes: its newest backup b has expired: keep_last chose", first
     )
     assert re.match(
         r"c +1 +1\.0 kB .* stays: c is among the newest 1; one of the newest 1 whole chains$", second

@@ -17,10 +17,11 @@ from test_cli import CHECKOUT, ME, Cli, loaded_by, refused
 from test_server import FakeSocket
 
 from dbcalm.cli import waiting
-from dbcalm.cli.output import printable, size
+from dbcalm.cli.output import printable
 from dbcalm.domain.services import Services
 from dbcalm.errors import Unavailable
 from dbcalm_cmd_client import Answer
+from dbcalm_mariadb_cmd.amounts import size
 
 pytestmark = pytest.mark.slow
 
@@ -232,7 +233,7 @@ def test_only_a_job_that_runs_is_75(
     for answer in (
         Answer(409, "a backup named one exists already", {}),
         Answer(503, "server is not running", {}),
-        Answer(404, "unknown backup one", {}),
+        Answer(404, "there is no backup 'one'", {}),
         Answer(507, "the disk is too full", {}),
     ):
         service.refusal = answer
@@ -299,7 +300,7 @@ def test_wrong_usage_is_2(dbcalm: Cli, arguments: tuple[str, ...]) -> None:
         (("backups", "list", "--query", "colour|red"), "unknown field"),
         (("backups", "list", "--order", "size|asc"), "valid are"),
         (("restore", "../x", "--target", "folder"), "there is no backup"),
-        (("restore", "x", "--target", "database"), "unknown backup x"),
+        (("restore", "x", "--target", "database"), "there is no backup 'x'"),
         (("processes", "show", "x"), "there is no job"),
     ],
 )

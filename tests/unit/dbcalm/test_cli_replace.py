@@ -14,6 +14,8 @@ from test_cli import Cli, Done, refused
 from test_cli_jobs import dbcalm, job_of, on_a_terminal, service
 from test_domain_services import IDENTITY
 
+from dbcalm.domain import times
+
 __all__ = ["dbcalm", "service"]  # Fixtures.
 
 pytestmark = pytest.mark.slow
@@ -85,7 +87,7 @@ def untouched(dbcalm: Cli, stock: FakeMysqlService) -> bool:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("name", ["", "--confirm=other", "--confirm="])
+@pytest.mark.parametrize("name", ["", "--confirm="])
 def test_without_a_terminal_the_host_must_be_named(
     dbcalm: Cli, stock: FakeMysqlService, root: RootProcess, command: tuple[str, ...], name: str
 ) -> None:
@@ -93,6 +95,16 @@ def test_without_a_terminal_the_host_must_be_named(
     assert (done.returncode, done.stdout) == (2, "")
     assert f"must be {HOST}" in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+    assert untouched(dbcalm, stock)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_another_host_is_refused_in_one_line(
+    dbcalm: Cli, stock: FakeMysqlService, root: RootProcess, command: tuple[str, ...]
+) -> None:
+    done = dbcalm(*command, "--confirm=other")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"dbcalm: this host is {HOST}, and 'other' was given; nothing was done\n"
     assert untouched(dbcalm, stock)
 
 
@@ -105,9 +117,10 @@ def test_on_a_terminal_another_word_than_the_host_does_nothing(
         "to go on: " in shown and bool(os.write(terminal, f"{word}\n".encode()))
     )
     code, shown = on_a_terminal(dbcalm, *command, react=asked)
-    assert code == 2, shown
+    assert code == 1, shown
     assert f"On {HOST} the database is stopped" in shown
     assert "nothing was done" in shown
+    assert "Usage" not in shown
     assert untouched(dbcalm, stock)
 
 
@@ -140,7 +153,7 @@ def test_it_waits_passes_on_and_says_what_is_kept(
     assert (done.returncode, done.stderr) == (0, "")
     kept = f"r-{job_of(done.stdout)[:4]}"
     assert (
-        f"kept until {KEPT['keep_until']}; to bring it back: dbcalm replaced bring-back {kept}\n"
+        f"kept until {times.short(KEPT['keep_until'])}; to bring it back: dbcalm replaced bring-back {kept}\n"
         in done.stdout
     )
     assert "r-older" not in done.stdout

@@ -328,10 +328,24 @@ def test_a_key_refuses_all_else_and_says_what_is_allowed(write: Write, name: str
 
 def test_an_unknown_key_is_named_with_those_that_exist(write: Write) -> None:
     known = ", ".join(KEYS)
-    for name in ("backupdir", "Backup_dir", "5", "true", "null", "''", "é"):
+    for name in ("folder", "5", "true", "null", "''", "é"):
         (mistake,) = mistakes(write(f"{name}: /a\n"))
         assert mistake.startswith("unknown key ")
         assert mistake.endswith(f"; known keys: {known}")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("backupdir", "backup_dir"),
+        ("Backup_dir", "backup_dir"),
+        ("keep_week", "keep_weekly"),
+        ("ssl_certs", "ssl_cert"),
+        ("jwt-secret-key", "jwt_secret_key"),
+    ],
+)
+def test_an_unknown_key_is_told_which_was_meant(write: Write, written: str, meant: str) -> None:
+    assert mistakes(write(f"{written}: /a\n")) == [f"unknown key '{written}'; did you mean {meant}?"]
 
 
 def test_all_mistakes_are_told_together_in_one_line(write: Write) -> None:

@@ -38,14 +38,14 @@ def test_a_backup_takes_fewer_threads_where_there_is_little() -> None:
     effort, how, said = capacity.for_backup(Effort(parallel=4), ZSTD, 142 * MB)
     assert (effort.parallel, how.threads) == (2, 1)
     assert said == (
-        "with 2 instead of 4 threads to copy and with 1 instead of 2 threads to pack: 142 MB of memory are free"
+        "with 2 instead of 4 threads to copy and with 1 instead of 2 threads to pack: 142.0 MB of memory are free"
     )
     effort, how, said = capacity.for_backup(Effort(parallel=4), ZSTD_19, 350 * MB)
     assert (effort.parallel, how.threads) == (4, 1)
-    assert said == "with 1 instead of 2 threads to pack: 350 MB of memory are free"
+    assert said == "with 1 instead of 2 threads to pack: 350.0 MB of memory are free"
     effort, how, said = capacity.for_backup(Effort(parallel=4), FOLDER, 100 * MB)
     assert (effort.parallel, how) == (3, FOLDER)
-    assert said == "with 3 instead of 4 threads to copy: 100 MB of memory are free"
+    assert said == "with 3 instead of 4 threads to copy: 100.0 MB of memory are free"
 
 
 def test_the_cores_decide_how_many_threads_pack_where_nobody_says() -> None:
@@ -60,7 +60,7 @@ def test_a_backup_that_cannot_do_with_so_little_is_refused(how: Storing, needed:
     effort, _, _ = capacity.for_backup(Effort(parallel=4), how, needed * MB)
     assert effort.parallel == 1
     assert refusal(needed * MB - 1, how) == (
-        f"a backup needs about {needed} MB of memory, and {(needed * MB - 1) / MB:,.0f} MB are free; "
+        f"a backup needs about {needed}.0 MB of memory, and {needed}.0 MB are free; "
         "stop something else on this host, or give it more"
     )
 
@@ -68,13 +68,13 @@ def test_a_backup_that_cannot_do_with_so_little_is_refused(how: Storing, needed:
 def test_a_prepare_takes_what_there_is_and_no_less_than_it_needs() -> None:
     effort, said = capacity.for_restore(Effort(prepare_memory=1024 * MIB), 300 * MB)
     assert effort.prepare_memory == 219 * MIB
-    assert said == "prepared with 219 MiB instead of 1024 MiB of memory: 300 MB are free"
+    assert said == "prepared with 219 MiB instead of 1024 MiB of memory: 300.0 MB are free"
     effort, said = capacity.for_restore(Effort(), 160 * MB)
     assert (effort.prepare_memory, said) == (
         85 * MIB,
-        "prepared with 85 MiB instead of 100 MiB of memory: 160 MB are free",
+        "prepared with 85 MiB instead of 100 MiB of memory: 160.0 MB are free",
     )
-    with pytest.raises(Refused, match="a restore needs about 137 MB of memory, and 137 MB are free"):
+    with pytest.raises(Refused, match="a restore needs about 137.1 MB of memory, and 137.0 MB are free"):
         capacity.for_restore(Effort(prepare_memory=1024 * MIB), 137 * MB)
 
 

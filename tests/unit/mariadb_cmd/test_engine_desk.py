@@ -13,6 +13,7 @@ from engine_lab import CANNOT_CONNECT, Client, Lab, contents, wait_until
 
 from dbcalm_cmd.process import Answer
 from dbcalm_cmd.wire import Command
+from dbcalm_mariadb_cmd.amounts import minute
 from dbcalm_mariadb_cmd.clock import moment, text_of
 from dbcalm_mariadb_cmd.command import (
     Check,
@@ -237,7 +238,7 @@ class TestBackups:
     @pytest.mark.parametrize(
         ("damage", "code", "why"),
         [
-            ("gone", 404, "unknown backup monday"),
+            ("gone", 404, "there is no backup 'monday'"),
             ("changed", 409, "backup monday is damaged: ibdata1 is missing"),
         ],
     )
@@ -260,7 +261,7 @@ class TestBackups:
             file.truncate(1 << 43)
         answer = office.ask(FullBackup(uuid.uuid4().hex, None, None))
         assert answer["code"] == 507
-        assert str(answer["status"]).startswith("disk full: the backup needs about 8,79")
+        assert str(answer["status"]).startswith("disk full: the backup needs about 8.8 TB in ")
         assert "trash" not in str(answer["status"])
 
     def test_a_full_disk_is_told_with_what_the_trash_has_of_it(self, lab: Lab, office: Office) -> None:
@@ -272,10 +273,8 @@ class TestBackups:
             file.truncate(1 << 43)
         answer = office.ask(FullBackup(uuid.uuid4().hex, None, None))
         listed = office.ask(ListTrash())["backups"]
-        until = listed[0]["purge_at"]  # type: ignore[index]
-        advice = (
-            f"; 7 MB more are in the trash until {until}; root may remove them: rm -r {lab.backups}/.trash/*"
-        )
+        until = minute(listed[0]["purge_at"])  # type: ignore[index]
+        advice = f"; 7.0 MB more are in the trash until {until}; root may remove them: rm -r {lab.backups}/.trash/*"
         assert (answer["code"], str(answer["status"]).endswith(advice)) == (507, True)
 
     def test_a_server_that_is_down(self, office: Office) -> None:
@@ -335,7 +334,7 @@ class TestRestores:
 
     def test_of_what_is_not_there(self, office: Office) -> None:
         answer = office.ask(RestoreBackup(uuid.uuid4().hex, "nope", "folder", False))
-        assert answer == {"code": 404, "status": "unknown backup nope"}
+        assert answer == {"code": 404, "status": "there is no backup 'nope'"}
 
     def test_to_a_running_server(self, office: Office) -> None:
         office.full("monday")

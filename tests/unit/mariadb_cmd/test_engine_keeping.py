@@ -272,8 +272,8 @@ class TestHold:
         assert hold.reason == "second"
 
     def test_is_refused_for_what_is_not_there_or_over_already(self, shelf: Shelf) -> None:
-        assert refusal(shelf.keeper.hold, HoldBackup("x", "because", None)) == (404, "unknown backup x")
-        assert refusal(shelf.keeper.release, ReleaseBackup("x")) == (404, "unknown backup x")
+        assert refusal(shelf.keeper.hold, HoldBackup("x", "because", None)) == (404, "there is no backup 'x'")
+        assert refusal(shelf.keeper.release, ReleaseBackup("x")) == (404, "there is no backup 'x'")
         past = text_of(shelf.clock.time - HOUR)
         assert refusal(shelf.keeper.hold, HoldBackup("a1", "because", past))[0] == 409
         shelf.keeper.hold(HoldBackup("a1", "because", None))

@@ -36,7 +36,7 @@ class TestChain:
         assert preflight.usable_chain(lab.backups, newest)[-1].id == newest
 
     def test_of_an_unknown_backup(self, lab: Lab) -> None:
-        assert refused(preflight.chain_of, lab.backups, "nope") == (404, "unknown backup nope")
+        assert refused(preflight.chain_of, lab.backups, "nope") == (404, "there is no backup 'nope'")
 
     @pytest.mark.parametrize("gone", ["full", "inc1"])
     def test_without_a_link_names_it(self, lab: Lab, gone: str) -> None:
@@ -102,15 +102,13 @@ class TestSpace:
     def test_is_too_little(self, lab: Lab) -> None:
         code, sentence = refused(preflight.require_space, lab.backups, 1 << 60, "the backup")
         assert code == 507
-        assert sentence.startswith(
-            f"disk full: the backup needs about 1,152,921,504,674 MB in {lab.backups}, "
-        )
+        assert sentence.startswith(f"disk full: the backup needs about 1,152.9 PB in {lab.backups}, ")
 
     def test_keeps_a_reserve(self, tmp_path: Path, mount: Callable[[Path, int], Path]) -> None:
         small = mount(tmp_path / "small", 60 << 10)
         assert refused(preflight.require_space, small, 0, "the restore") == (
             507,
-            f"disk full: the restore needs about 67 MB in {small}, 63 MB are free",
+            f"disk full: the restore needs about 67.1 MB in {small}, 62.9 MB are free",
         )
 
 

@@ -8,6 +8,7 @@ from engine_lab import Lab
 from engine_tiny import DATA, Shelf, refusal
 
 from dbcalm_mariadb_cmd import removal
+from dbcalm_mariadb_cmd.amounts import minute
 from dbcalm_mariadb_cmd.clock import text_of
 from dbcalm_mariadb_cmd.hold import Hold, store_hold
 from dbcalm_mariadb_cmd.manifest import MANIFEST, read_manifest
@@ -68,7 +69,7 @@ class TestHolds:
         shelf.chain("a", 2)
         end = shelf.clock.time + HOUR
         hold(shelf, "a0", text_of(end))
-        assert f"is held until {text_of(end)}" in refused(shelf, "a1")
+        assert f"is held until {minute(text_of(end))}" in refused(shelf, "a1")
         shelf.clock.time = end
         stock(shelf).require_removable("a1")
 
