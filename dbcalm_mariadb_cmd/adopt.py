@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import sync_file_system
@@ -50,7 +51,7 @@ class Found:
     """A folder that may be adopted, by what the tool says of it. Times are UTC text."""
 
     id: str
-    type: str
+    type: Literal["full", "incremental"]
     start_time: str
     end_time: str
     server_version: str

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from dbcalm_mariadb_cmd.amounts import minute, span
+from dbcalm_mariadb_cmd.shapes import is_time
 
 STEADY = timedelta(hours=48)
 """How long the clock must have been steady; also the longest step from one event to the next that is no jump."""
@@ -62,11 +63,8 @@ class ClockWatch:
 
     def note(self, at: object) -> None:
         """Take the time of the next event; one that is no time says nothing."""
-        try:
-            now = moment(at) if isinstance(at, str) else None
-        except ValueError:
-            now = None
-        if now is not None:
+        if isinstance(at, str) and is_time(at):
+            now = moment(at)
             self._jump = self._jump_to(now) or self._jump
             self._last = now
 

@@ -1,5 +1,6 @@
 """Who answers which command of the mysql service."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import TypeVar
 
 from dbcalm_cmd.process import Answer, Handlers, log, utc_now
 from dbcalm_mariadb_cmd import replaced
+from dbcalm_mariadb_cmd.adapter.journal import PAGE, Event, Journal
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.command import (
     AdoptBackup,
@@ -39,11 +41,13 @@ from dbcalm_mariadb_cmd.keeping import Keeper
 from dbcalm_mariadb_cmd.plans import Planner
 from dbcalm_mariadb_cmd.reports import Reports
 from dbcalm_mariadb_cmd.settings import Settings
+from dbcalm_mariadb_cmd.shapes import legible
 from dbcalm_mariadb_cmd.warmer import Warmer
 
 C = TypeVar("C")
 
 _WAITERS_AT_ONCE = 8
+_MOST_TOLD = 900_000
 _PURGE_SECONDS, _PURGE_SECONDS_AT_ONCE = 60.0, 3.0
 """How often the trash is looked through; the latter without a delay, for what a clean-up deletes."""
 
@@ -150,7 +154,7 @@ class Desk:
         offset = command.offset if command.journal == journal.id else 0
         give_up = time.monotonic() + wait
         while True:
-            events, following = journal.read(offset)
+            events, following = _that_fit(journal, offset)
             remaining = give_up - time.monotonic()
             if following != offset or remaining <= 0 or self.stopping.is_set():
                 more = following < journal.size() and following != offset
@@ -179,6 +183,20 @@ class Desk:
             self._look.clear()
 
 
+def _that_fit(journal: Journal, offset: int) -> tuple[list[Event], int]:
+    """Return events from an offset on, as many as fit into an answer, and the offset to go on from. What is too long by
+    itself is not told: nobody ever wrote such an event but by mistake."""
+    at_most = PAGE
+    while True:
+        events, following = journal.read(offset, at_most)
+        if len(json.dumps(events)) <= _MOST_TOLD:
+            return events, following
+        if len(events) == 1:
+            log("warning", f"an event of the journal is too long to be told: it ends at byte {following}")
+            return [], following
+        at_most = (following - offset) // 2
+
+
 def _remove(folder: Path) -> None:
     try:
         remove_tree(folder)
@@ -194,14 +212,19 @@ def _ok(**fields: object) -> Answer:
 
 def _refusable(handler: Callable[[C], Answer]) -> Callable[[C], Answer]:
     def answer(command: C) -> Answer:
-        try:
-            return handler(command)
-        except Refused as refused:
-            return {"code": refused.code, "status": str(refused), **refused.data}
-        except OSError as error:
-            return {
-                "code": 503,
-                "status": f"cannot go on: {describe(error)}",
-            }
+        told: Answer = legible(_answered(handler, command))  # Names of files need not be UTF-8.
+        return told
 
     return answer
+
+
+def _answered(handler: Callable[[C], Answer], command: C) -> Answer:
+    try:
+        return handler(command)
+    except Refused as refused:
+        return {"code": refused.code, "status": str(refused), **refused.data}
+    except OSError as error:
+        return {
+            "code": 503,
+            "status": f"cannot go on: {describe(error)}",
+        }

@@ -2,21 +2,56 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 from dbcalm_cmd.process import Answer, log
 from dbcalm_mariadb_cmd.adapter.journal import Event, Journal
 from dbcalm_mariadb_cmd.clock import ClockWatch
-from dbcalm_mariadb_cmd.command import valid_id
-from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_manifest
+from dbcalm_mariadb_cmd.command import valid_id, valid_job_id
+from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, Missing, read_manifest
+from dbcalm_mariadb_cmd.shapes import Seq, Unfit, Where, fitted, legible
 
 _REMEMBERED = 1000
+_LAST_SEQ = 2**53
+_TOLD = 20
+_Job = Annotated[str, Where(valid_job_id, "the id of a job")]
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """What the beginning of a job says of the past."""
+
+    job_id: _Job
+    type: str = ""
+    seq: Seq = 0
+    answer: dict[str, Any] = field(default_factory=dict)
+    breaks_timeline: bool = False
+
+
+@dataclass(frozen=True)
+class _OfJob:
+    job_id: _Job | None = None
+    backup: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _OfBackup:
+    """What became of a backup after it was made."""
+
+    backup_id: str | None = None
+    trash: str | None = None
+    hold: dict[str, Any] | None = None
+    backup: dict[str, Any] | None = None
 
 
 class History:
     """The open job and what it wants of the database, the newest backup, the last number given out, and the answers of
-    the last thousand jobs; what is told to be in the trash and to be held, and whether the clock is in doubt.
+    the last thousand jobs; what is told to be in the trash and to be held, and whether the clock is in doubt. Events
+    that did not fit are ``passed_over``, and told in sentences.
 
     Backups and restores into the data directory share one sequence of numbers: what is newer is told by it alone,
     never by a clock.
@@ -30,6 +65,7 @@ class History:
         self.clock = ClockWatch()
         self.trashed: dict[str, str] = {}
         self.held: dict[str, object] = {}
+        self.passed_over: list[str] = []
         self._backup_dir = backup_dir
         self._newest_gone = False
         self._seq = 0
@@ -55,7 +91,12 @@ class History:
                 self._newest_gone = False
 
     def next_seq(self) -> int:
-        """Return a number that is higher than that of every backup and restore so far."""
+        """Return a number that is higher than that of every backup and restore so far; raise Refused 409 if one of them
+        has the last number there is, which only a forged one has."""
+        if self._seq >= _LAST_SEQ:
+            raise Refused(
+                409, f"a backup has the number {self._seq}, and none is higher: move its folder away"
+            )
         self._seq += 1
         return self._seq
 
@@ -68,73 +109,96 @@ class History:
         return self._answers.get(job_id)
 
     def _apply(self, event: Event) -> None:
-        self.clock.note(event.get("at"))
-        if event["event"] == "accepted":
-            self.open = event
-            self.number_taken(_integer(event, "seq"))
-            self._remember(str(event.get("job_id")), event)
-            if event.get("breaks_timeline"):
-                self.restored_seq = _integer(event, "seq")
-        elif event["event"] == "ended":
-            if self.open is not None and self.open["job_id"] == event.get("job_id"):
-                self.open = self.wanted = None
-            self._note_backup(event)
-        elif event["event"] == "wants":
-            if self.open is not None and self.open["job_id"] == event.get("job_id"):
-                self.wanted = event
-        else:
-            self._note_keeping(event)
+        """Take in one event; one that does not fit is passed over, and told."""
+        try:
+            self._take(event)
+        except Unfit as unfit:
+            told = (
+                f"an event {legible(str(event.get('event'))[:40])} of {event.get('at')} does not fit: {unfit}"
+            )
+            log("warning", f"{told}; it is passed over")
+            self.passed_over = [*self.passed_over, told][-_TOLD:]
 
-    def _note_keeping(self, event: Event) -> None:
+    def _take(self, event: Event) -> None:
+        self.clock.note(event.get("at"))
+        kind = event.get("event")
+        if kind == "accepted":
+            accepted = fitted(_Accepted, event, others=True)
+            self.open = {**event, "type": accepted.type}
+            self.number_taken(accepted.seq)
+            self._remember(accepted.job_id, accepted.answer)
+            if accepted.breaks_timeline:
+                self.restored_seq = accepted.seq
+        elif kind in ("ended", "wants"):
+            told = fitted(_OfJob, event, others=True)
+            if self.open is not None and self.open["job_id"] == told.job_id:
+                self.open, self.wanted = (self.open, event) if kind == "wants" else (None, None)
+            if kind == "ended":
+                self._note_backup(told.backup)
+        elif isinstance(kind, str):
+            self._note_keeping(kind, fitted(_OfBackup, event, others=True))
+
+    def _note_keeping(self, kind: str, told: _OfBackup) -> None:
         """Take in what became of a backup after it was made."""
-        kind, id, trash = event["event"], str(event.get("backup_id")), event.get("trash")
+        id, trash = told.backup_id or "", told.trash
         if kind == "deleted":
             self._newest_gone |= self.newest is not None and self.newest.id == id
             self.held.pop(id, None)
-            if isinstance(trash, str):
+            if trash is not None:
                 self.trashed[trash] = id
         elif kind in ("purged", "undeleted"):
-            self.trashed.pop(str(trash), None)
-            self._note_backup(event)
+            self.trashed.pop(trash or "", None)
+            self._note_backup(told.backup)
         elif kind == "held":
-            self.held[id] = event.get("hold")
+            self.held[id] = told.hold
         elif kind == "released":
             self.held.pop(id, None)
 
-    def _remember(self, job_id: str, event: Event) -> None:
-        answer = event["answer"]
-        self._answers[job_id] = answer if isinstance(answer, dict) else {}
+    def _remember(self, job_id: str, answer: Answer) -> None:
+        self._answers[job_id] = answer
         while len(self._answers) > _REMEMBERED:
             self._answers.popitem(last=False)
 
-    def _note_backup(self, event: Event) -> None:
-        facts = event.get("backup")
-        if not isinstance(facts, dict):
+    def _note_backup(self, facts: dict[str, Any] | None) -> None:
+        if not facts:
             return
-        facts = dict(facts)
-        self.number_taken(facts["seq"])
-        facts.pop("proof", None)
-        if hold := facts.pop("hold", None):
-            self.held[facts["id"]] = hold
-        if self.newest is None or facts["seq"] > self.newest.seq:
-            self.newest = Manifest.from_facts(facts)
+        beside = ("proof", "hold", "intact")
+        made = Manifest.from_facts({name: value for name, value in facts.items() if name not in beside})
+        self.number_taken(made.seq)
+        if hold := facts.get("hold"):
+            self.held[made.id] = hold
+        if self.newest is None or made.seq > self.newest.seq:
+            self.newest = made
 
     def _newest_on_disk(self) -> Manifest | None:
         return max(manifests(self._backup_dir), key=lambda manifest: manifest.seq, default=None)
 
 
-def manifests(backup_dir: Path, after: str = "") -> Iterator[Manifest]:
-    """Yield the manifest of every backup on disk, in order of id and after this id; tell the log of folders that cannot
-    be read."""
+def manifests(
+    backup_dir: Path, after: str = "", on_damage: Callable[[Path, Damaged], object] | None = None
+) -> Iterator[Manifest]:
+    """Yield the manifest of every backup on disk, in order of id and after this id; tell ``on_damage``, or else the
+    log, of folders that cannot be read."""
+    tell = on_damage or (lambda _folder, damage: log("warning", str(damage)))
     for folder in sorted(backup_dir.iterdir()):
         if folder.name <= after or not valid_id(folder.name) or not folder.is_dir():
             continue
         try:
             yield read_manifest(folder)
         except Damaged as damage:
-            log("warning", str(damage))
+            tell(folder, damage)
 
 
-def _integer(event: Event, name: str) -> int:
-    value = event.get(name)
-    return value if isinstance(value, int) else 0
+def unreadable(backup_dir: Path) -> list[str]:
+    """Return a sentence for each backup on disk, up to twenty, whose manifest cannot be used. Folders without one are
+    none of ours."""
+    found: list[str] = []
+
+    def tell(folder: Path, damage: Damaged) -> None:
+        if not isinstance(damage, Missing):
+            found.append(f"{legible(str(damage))}; fetch {folder} again from a copy, or move it away")
+
+    for _ in manifests(backup_dir, on_damage=tell):
+        if len(found) >= _TOLD:
+            break
+    return found[:_TOLD]

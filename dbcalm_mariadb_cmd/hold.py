@@ -6,18 +6,22 @@ A hold is a small file beside the backup's manifest, so that it goes wherever th
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
+from dbcalm_mariadb_cmd.adapter.small import read_small
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder, write_synced
+from dbcalm_mariadb_cmd.command import LONGEST_REASON
 from dbcalm_mariadb_cmd.manifest import HOLD
+from dbcalm_mariadb_cmd.shapes import Time, Unfit, Upto, fitted, parsed
 
 
 @dataclass(frozen=True)
 class Hold:
     """Why, until when (None: for good) and since when a backup is held. Times are UTC text, whose order is theirs."""
 
-    reason: str
-    until: str | None
-    since: str
+    reason: Annotated[str, Upto(LONGEST_REASON)]
+    until: Time | None
+    since: Annotated[str, Upto(LONGEST_REASON)]
 
     def told(self) -> dict[str, object]:
         """Return what others are told of it."""
@@ -32,12 +36,10 @@ def stored_hold(folder: Path) -> Hold | None:
     """Return the hold of the backup in this folder, also one that is over. One that cannot be read holds for good:
     somebody wanted this backup kept."""
     try:
-        facts = json.loads((folder / HOLD).read_bytes())
-        until = facts["until"]
-        return Hold(str(facts["reason"]), None if until is None else str(until), str(facts["since"]))
+        return fitted(Hold, parsed(read_small(folder / HOLD)))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, Unfit):
         return Hold(f"{HOLD} cannot be read", None, "")
 
 

@@ -10,11 +10,14 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from dbcalm_mariadb_cmd.adapter.small import LISTS, read_small
 from dbcalm_mariadb_cmd.adapter.tree import FileState, file_state, walk
 from dbcalm_mariadb_cmd.builder import Binlog
-from dbcalm_mariadb_cmd.forms import FOLDER
+from dbcalm_mariadb_cmd.command import valid_id
+from dbcalm_mariadb_cmd.forms import FOLDER, FORMS
+from dbcalm_mariadb_cmd.shapes import Count, Seq, Time, Unfit, Unsigned, Upto, Where, fitted, legible, parsed
 
 MANIFEST = "dbcalm-manifest.json"
 FILES = "dbcalm-files.json"
@@ -29,6 +32,11 @@ OURS = frozenset({MANIFEST, FILES, HOLD, HOLD_NEW, PROOF, PROOF_NEW, INSTRUCTION
 _FORMAT = 1
 _SEAL = "sha256"
 _READ_AT_MOST = 4 << 30
+
+_Id = Annotated[str, Where(valid_id, "the id of a backup")]
+_Form = Annotated[str, Where(FORMS.__contains__, f"one of {', '.join(FORMS)}")]
+_Sentence = Annotated[str, Upto(4000)]
+_Word = Annotated[str, Upto(200)]
 
 
 class Damaged(Exception):
@@ -50,7 +58,7 @@ class Origin:
 
     version: str
     data_dir: str
-    ibdata: tuple[int, int]
+    ibdata: tuple[Unsigned, Unsigned]
     server_uuid: str
     elsewhere: dict[str, str]
     encrypts: bool = False
@@ -64,30 +72,30 @@ class Manifest:
     ``size`` counts the bytes that are stored, ``data_size`` those that a restore writes. A stream that was encrypted
     names the public keys of its ``recipients``. What was made before there were forms is a folder."""
 
-    id: str
-    type: str
-    from_backup_id: str | None
-    seq: int
-    job_id: str
+    id: _Id
+    type: Literal["full", "incremental"]
+    from_backup_id: _Id | None
+    seq: Seq
+    job_id: _Word
     schedule_id: int | None
-    timeline: str
-    note: str | None
-    start_time: str
-    end_time: str
-    size: int
-    file_count: int
-    files_sha256: str
-    engine: str
-    tool_version: str
+    timeline: _Word
+    note: _Sentence | None
+    start_time: Time
+    end_time: Time
+    size: Count
+    file_count: Count
+    files_sha256: _Word
+    engine: _Word
+    tool_version: _Word
     server: Origin
-    from_lsn: int
-    to_lsn: int
-    last_lsn: int
+    from_lsn: Unsigned
+    to_lsn: Unsigned
+    last_lsn: Unsigned
     binlog: Binlog | None
-    form: str = FOLDER
-    data_size: int | None = None
-    recipients: tuple[str, ...] = ()
-    instructions_sha256: str | None = None
+    form: _Form = FOLDER
+    data_size: Count | None = None
+    recipients: tuple[_Word, ...] = ()
+    instructions_sha256: _Word | None = None
     format: int = _FORMAT
 
     @property
@@ -101,11 +109,12 @@ class Manifest:
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any]) -> "Manifest":
-        """Return the manifest of these JSON values; raise KeyError or TypeError if they are not of its form."""
-        server = Origin(**{**facts["server"], "ibdata": tuple(facts["server"]["ibdata"])})
-        binlog = Binlog(**facts["binlog"]) if facts["binlog"] else None
-        recipients = tuple(facts.get("recipients", ()))
-        return cls(**{**facts, "server": server, "binlog": binlog, "recipients": recipients})
+        """Return the manifest of these JSON values; raise Unfit if they are not of its form."""
+        # An older version may have written {} for a server without a binary log.
+        made = fitted(cls, {**facts, "binlog": facts.get("binlog") or None})
+        if made.from_backup_id == made.id or (made.type == "incremental" and made.from_backup_id is None):
+            raise Unfit("from_backup_id must be the id of another backup")
+        return made
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -120,11 +129,11 @@ def sealed(facts: dict[str, Any]) -> bytes:
 
 
 def unsealed(stored: bytes) -> dict[str, Any]:
-    """Return the facts of such JSON; raise ValueError, KeyError or TypeError if it is not just what was stored. Facts
-    that were stored before there were seals have none."""
-    facts: dict[str, Any] = json.loads(stored)
+    """Return the facts of such JSON; raise Unfit if it is not just what was stored. Facts that were stored before there
+    were seals have none."""
+    facts = parsed(stored)
     if facts.pop(_SEAL, None) is not None and sealed(facts) != stored:
-        raise ValueError("its checksum differs")
+        raise Unfit("its checksum differs")
     return facts
 
 
@@ -140,15 +149,16 @@ def read_manifest(folder: Path, backup_id: str | None = None) -> Manifest:
     if not folder.is_dir():
         raise Missing(f"backup {folder.name} is gone: {folder} does not exist")
     try:
-        stored = (folder / MANIFEST).read_bytes()
-        made_by = json.loads(stored)["format"]
-        if made_by != _FORMAT:
+        stored = read_small(folder / MANIFEST)
+        made_by = parsed(stored).get("format")
+        if type(made_by) is int and made_by > _FORMAT:
             raise Damaged(f"backup {folder.name} was made by a newer DBCalm (format {made_by})")
         manifest = Manifest.from_facts(unsealed(stored))
     except FileNotFoundError as error:
         raise Missing(f"{folder} has no {MANIFEST}: it is not a backup that DBCalm made") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"backup {folder.name} is damaged: {MANIFEST} cannot be read") from error
+    except (OSError, Unfit) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise Damaged(f"backup {folder.name} is damaged: {MANIFEST} cannot be read ({why})") from error
     if manifest.id != (backup_id or folder.name):
         raise Damaged(f"backup {folder.name} is damaged: its manifest is that of {manifest.id}")
     return manifest
@@ -157,12 +167,28 @@ def read_manifest(folder: Path, backup_id: str | None = None) -> Manifest:
 def read_files(folder: Path, manifest: Manifest) -> dict[str, FileState]:
     """Return the stored list of files; raise Damaged if it is not the one that the manifest vouches for."""
     try:
-        stored = (folder / FILES).read_bytes()
+        stored = read_small(folder / FILES, LISTS)
     except OSError as error:
         raise Damaged(f"backup {folder.name} is damaged: {FILES} cannot be read") from error
     if hashlib.sha256(stored).hexdigest() != manifest.files_sha256:
         raise Damaged(f"backup {folder.name} is damaged: {FILES} was changed")
-    return {name: FileState(*row) for name, row in json.loads(stored).items()}
+    try:
+        return _listed_in(stored)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Damaged(f"backup {folder.name} is damaged: {FILES} is no list of files ({error})") from error
+
+
+def _listed_in(stored: bytes) -> dict[str, FileState]:
+    """Return a stored list of files; raise ValueError or TypeError. A name that is not UTF-8 may stand in it."""
+    files: dict[str, FileState] = {}
+    for name, row in json.loads(stored).items():
+        size, mtime_ns, ctime_ns, sha256 = row
+        plain = name.removesuffix("/").split("/")
+        whole = all(type(number) is int for number in (size, mtime_ns, ctime_ns)) and size >= 0
+        if not whole or not isinstance(sha256, str) or {"", ".", ".."} & set(plain) or "\0" in name:
+            raise ValueError(f"{legible(name[:100])} does not fit")
+        files[name] = FileState(size, mtime_ns, ctime_ns, sha256)
+    return files
 
 
 def require_names_and_sizes(folder: Path, files: dict[str, FileState]) -> None:

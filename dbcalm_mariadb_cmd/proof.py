@@ -10,14 +10,16 @@ The levels are a ladder: each stands for all below it.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from dbcalm_mariadb_cmd.adapter.small import read_small
 from dbcalm_mariadb_cmd.adapter.tree import write_synced
 from dbcalm_mariadb_cmd.manifest import PROOF, Damaged, Manifest, read_manifest, sealed, unsealed
+from dbcalm_mariadb_cmd.shapes import Between, Seconds, Time, Unfit, Upto, fitted, legible
 
 WHOLE, INTACT, APPLIES, RUNS = 0, 1, 2, 3
 
-_LONGEST_FAULT = 1000
+_LONGEST_FAULT, _LONGEST_STORED = 1000, 4000
 
 SUSPECT = "suspect"
 """The reason of a verification's end that has found fault with the backup."""
@@ -31,14 +33,14 @@ class Proof:
 
     It is about one content, that of the manifest's ``files_sha256``. ``job_id`` is that of the last verification."""
 
-    level: int
-    at: str
-    restore_seconds: float | None
-    files_sha256: str
-    job_id: str
-    fault: str | None = None
-    fault_level: int | None = None
-    fault_at: str | None = None
+    level: Annotated[int, Between(WHOLE, RUNS)]
+    at: Time
+    restore_seconds: Seconds | None
+    files_sha256: Annotated[str, Upto(200)]
+    job_id: Annotated[str, Upto(200)]
+    fault: Annotated[str, Upto(_LONGEST_STORED)] | None = None
+    fault_level: Annotated[int, Between(WHOLE, RUNS)] | None = None
+    fault_at: Time | None = None
 
     def told(self) -> dict[str, object]:
         """Return what others are told of it."""
@@ -55,11 +57,10 @@ def proof_of(folder: Path, made: Manifest) -> Proof:
     """Return how far the backup in this folder is proven. A proof that cannot be read makes it suspect, as it may have
     said so; one of another content says nothing."""
     try:
-        facts: dict[str, Any] = unsealed((folder / PROOF).read_bytes())
-        stored = Proof(**facts)
+        stored = fitted(Proof, unsealed(read_small(folder / PROOF)))
     except (FileNotFoundError, NotADirectoryError):
         return of_making(made)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, Unfit):
         return Proof(
             WHOLE, made.end_time, None, made.files_sha256, made.job_id, f"{PROOF} cannot be read", INTACT
         )
@@ -102,7 +103,7 @@ def faulted(before: Proof, level: int, at: str, job_id: str, why: str) -> Proof:
         before.restore_seconds,
         before.files_sha256,
         job_id,
-        why[:_LONGEST_FAULT],
+        legible(why[:_LONGEST_FAULT]),
         level,
         at,
     )

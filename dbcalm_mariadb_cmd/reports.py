@@ -13,7 +13,7 @@ from dbcalm_mariadb_cmd.builder import ENGINES
 from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, ReportDatabase
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused
-from dbcalm_mariadb_cmd.history import manifests
+from dbcalm_mariadb_cmd.history import manifests, unreadable
 from dbcalm_mariadb_cmd.hold import hold_of
 from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.manifest import Manifest
@@ -45,6 +45,7 @@ class Reports:
         backup_dir, now = self._settings.backup_dir, self._control.journal.now()
         give_up = time.monotonic() + _EXAMINED_SECONDS
         listed: list[dict[str, object]] = []
+        room = _MOST_TOLD
         for made in manifests(backup_dir, command.after):
             if len(listed) == _LISTED_AT_ONCE or (listed and command.examine and time.monotonic() > give_up):
                 return _ok(backups=listed, more=True)
@@ -52,7 +53,11 @@ class Reports:
             hold = hold_of(folder, now)
             beside = {"hold": hold.told() if hold else None, "proof": told_proof(folder, made)}
             intact = is_intact(folder, made) if command.examine else None
-            listed.append({**made.facts(), **beside, "intact": intact})
+            row = {**made.facts(), **beside, "intact": intact}
+            room -= len(json.dumps(row))
+            if room < 0 and listed:
+                return _ok(backups=listed, more=True)
+            listed.append(row)
         return _ok(backups=listed, more=False)
 
     def adoptable(self) -> Answer:
@@ -139,7 +144,16 @@ class Reports:
             trash={"count": len(control.trash.entries()), "bytes": control.trash.size()},
             clock=control.history.clock.doubt(control.journal.now()),
             warm=self._warmer.told(),
+            **self._wrong(),
         )
+
+    def _wrong(self) -> dict[str, object]:
+        """Return sentences on what is wrong with journal and manifests, by name; nothing where all is well."""
+        told = {
+            "journal": self._control.history.passed_over,
+            "unreadable": unreadable(self._settings.backup_dir),
+        }
+        return {name: sentences for name, sentences in told.items() if sentences}
 
     def _database(self, newest: Manifest | None) -> tuple[dict[str, object], object, int | None]:
         """Return how the database stands, the word for what is wrong with the account if it is that, and the space

@@ -1,5 +1,6 @@
 """The mysql service's commands, one method each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from dbcalm_cmd.wire import Command
@@ -28,6 +29,7 @@ from dbcalm_mariadb_cmd.command import (
     UndeleteBackup,
     VerifyBackup,
 )
+from dbcalm_mariadb_cmd.shapes import legible
 
 
 class MariadbCmdClient:
@@ -163,4 +165,6 @@ class MariadbCmdClient:
         return self._call(Check())
 
     def _call(self, command: Command) -> Answer:
-        return call(self._path, command, self._timeout)
+        answer = call(self._path, command, self._timeout)
+        # Whatever is answered can be shown and stored, also by a service that is older.
+        return replace(answer, status=legible(answer.status), data=legible(answer.data))

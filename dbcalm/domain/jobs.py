@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -131,6 +131,10 @@ class Jobs:
             backups = self.on_disk()
             if self._store.replace_backups(cursor, backups):
                 return len(backups)
+
+    def set_aside(self) -> Sequence[str]:
+        """Return why events of the journal could not be applied, the last first."""
+        return self._store.set_aside()
 
     def on_disk(self, *, examine: bool = False) -> list[Mapping[str, object]]:
         """Return the manifests of the whole backups on disk with their holds; with ``examine`` also whether each is

@@ -131,6 +131,9 @@ class JobStore(Protocol):
         """Add the backups of these manifests that the catalogue lacks and return how many those were; None if the
         cursor is no longer this one."""
 
+    def set_aside(self) -> Sequence[str]:
+        """Return why events could not be applied, the last first."""
+
 
 class BackupStore(Protocol):
     def get(self, key: str) -> Backup | None: ...

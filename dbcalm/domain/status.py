@@ -27,7 +27,7 @@ _LONGEST_WITHOUT = 48 * 3600
 _LONGEST_WITHOUT_CLEANUP = 50 * 3600
 """Seconds that the last clean-up may be ago: one that a long backup was in the way of may be left out."""
 
-_TOLD_SUSPECTS = 3
+_TOLD_SUSPECTS = _TOLD_ALIKE = 3
 _TOLD_JOBS = {"backup": "backup", "restore": "restore", VERIFY: "verification"}
 _NO_FAILURES = (CANCELLED, "suspect")
 _REMEMBERED = 7 * 86400
@@ -111,6 +111,9 @@ class Status:
             self._of_suspects,
             self._of_failures,
             self._of_damaged,
+            _of_unreadable,
+            self._of_set_aside,
+            _of_journal,
             _of_overdue,
             _of_space,
             _of_cron,
@@ -271,12 +274,35 @@ class Status:
                 "add one with: dbcalm schedules add"
             )
 
+    def _of_set_aside(self, _seen: Seen) -> Iterator[str]:
+        if aside := self._jobs.set_aside():
+            number = "one event" if len(aside) == 1 else f"{len(aside)} events"
+            yield (
+                f"{number} of the journal of jobs could not be applied and is kept aside, the last: {aside[0]}; see "
+                "that no backup or job is missing, and then forget it with: dbcalm catalogue rebuild"
+            )
+
     def _of_damaged(self, _seen: Seen) -> Iterator[str]:
         for path in self._set_aside():
             yield (
                 "the catalogue was damaged and begun anew: see that no user, client or schedule is missing, and then "
                 f"remove {path}"
             )
+
+
+def _of_unreadable(seen: Seen) -> Iterator[str]:
+    """Tell of backups on disk whose manifest cannot be used. An older service does not tell of them."""
+    yield from _few((seen.engine or {}).get("unreadable", ()), "backups cannot be read")
+
+
+def _of_journal(seen: Seen) -> Iterator[str]:
+    yield from _few((seen.engine or {}).get("journal", ()), "things are wrong with the journal of jobs")
+
+
+def _few(sentences: Sequence[str], what: str) -> Iterator[str]:
+    yield from sentences[:_TOLD_ALIKE]
+    if len(sentences) > _TOLD_ALIKE:
+        yield f"{len(sentences) - _TOLD_ALIKE} more {what}; see the log: journalctl -u dbcalm-mariadb-cmd"
 
 
 def _told(check: Check, seen: Seen) -> Sequence[str]:

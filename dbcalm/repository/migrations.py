@@ -155,6 +155,14 @@ def _fourth(connection: sqlite3.Connection) -> None:
     _count_on(connection, "schedules")
 
 
+def _set_aside(connection: sqlite3.Connection) -> None:
+    """Events of the journal that could not be applied, as they were, and why."""
+    connection.execute(
+        "CREATE TABLE set_aside (number INTEGER PRIMARY KEY AUTOINCREMENT, journal TEXT NOT NULL, "
+        "reason TEXT NOT NULL, event TEXT NOT NULL)"
+    )
+
+
 def _count(connection: sqlite3.Connection, table: str) -> None:
     """Keep the number of rows of a table, and a version that every change raises, so that no list has to count."""
     connection.execute("INSERT INTO table_state VALUES (?, 0, 0)", (table,))
@@ -169,7 +177,7 @@ def _count_on(connection: sqlite3.Connection, table: str) -> None:
         )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _set_aside)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dbcalm_cmd.process import utc_now
+from dbcalm_mariadb_cmd.shapes import legible
 
 Event = dict[str, object]
 
-_READ_BYTES = 1 << 19
+PAGE = 1 << 19
+"""Bytes that are read at once."""
+
 _FIRST_LINE = 4096
 
 
@@ -48,12 +51,12 @@ class Journal:
         """Return the bytes of the journal."""
         return self._path.stat().st_size
 
-    def read(self, offset: int) -> tuple[list[Event], int]:
-        """Return events that begin at or after an offset, and the offset to go on from. About 512 KiB at most; no
+    def read(self, offset: int, at_most: int = PAGE) -> tuple[list[Event], int]:
+        """Return events that begin at or after an offset, and the offset to go on from. About so many bytes at most; no
         event and the same offset means that there is nothing new."""
         with self._path.open("rb") as file:
             file.seek(offset if offset <= os.fstat(file.fileno()).st_size else 0)
-            chunk = file.read(_READ_BYTES)
+            chunk = file.read(at_most)
             if b"\n" not in chunk:
                 chunk += file.readline()  # One long event, such as a restore of a chain of a thousand links.
             start = file.tell() - len(chunk)
@@ -83,7 +86,7 @@ class Journal:
 def _append(descriptor: int, event: Event) -> None:
     size = os.fstat(descriptor).st_size
     torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-    line = (b"\n" if torn else b"") + json.dumps(event, separators=(",", ":")).encode() + b"\n"
+    line = (b"\n" if torn else b"") + json.dumps(legible(event), separators=(",", ":")).encode() + b"\n"
     try:
         if os.write(descriptor, line) != len(line):
             raise OSError("the journal's disk is full")

@@ -240,6 +240,70 @@ def test_one_broken_event_does_not_keep_the_others_out(
     assert "cannot be applied" in caplog.text
 
 
+HUGE = 2**70
+UNFIT = [
+    accepted("c" * 32, note="caf\udce9.txt"),
+    accepted("c" * 32, at="never"),
+    accepted("c" * 32, at="9999-12-31T23:59:59.999999Z"),
+    accepted("c" * 32, args={"schedule_id": HUGE}),
+    accepted("c" * 32, args={"schedule_id": True}),
+    accepted("c" * 32, restore={"target": []}),
+    accepted("c" * 33),
+    {**STARTED, "pid": HUGE},
+    {**STARTED, "pid": True},
+    ended(job_id="c" * 32, error={"x": 1}),
+    ended(job_id="c" * 32, return_code=HUGE),
+    ended(job_id="c" * 32, backup=manifest("two", HUGE)),
+    ended(job_id="c" * 32, backup=manifest("two", 2, size=-1)),
+    ended(job_id="c" * 32, backup=manifest("two", 2, size=1.5)),
+    ended(job_id="c" * 32, backup=manifest("two", 2, end_time="never")),
+    ended(job_id="c" * 32, backup=manifest("../two", 2)),
+    ended(job_id="c" * 32, backup=manifest("two", 2, recipients="text")),
+    ended(job_id="c" * 32, backup=manifest("two", 2, proof={"level": 9, "at": "x"})),
+    {
+        "event": "proved",
+        "at": "x",
+        "backup_id": "one",
+        "proof": {"level": 1, "at": "x", "restore_seconds": None},
+    },
+    {"event": "held", "at": "x", "backup_id": "one", "hold": {"reason": "caf\udce9", "until": None}},
+    {"event": "held", "at": "x", "backup_id": "one", "hold": {"reason": "x", "until": "never"}},
+    {"event": "deleted", "at": "x", "backup_id": ["one"]},
+]
+
+
+@pytest.mark.parametrize("unfit", UNFIT, ids=str)
+def test_an_event_that_does_not_fit_is_kept_aside_whole(catalogue: Catalogue, unfit: dict[str, Any]) -> None:
+    apply(catalogue, accepted(), unfit, ended())
+    backup = catalogue.backups.get("one")
+    assert backup is not None
+    assert (backup.hold_reason, backup.suspect) == (None, None)
+    assert [one.command_id for one in rows(catalogue)[0]] == [JOB]
+    assert catalogue.backups.get("two") is None
+    (reason,) = catalogue.jobs.set_aside()
+    assert str(unfit["event"]) in reason
+    assert catalogue.jobs.replace_backups(catalogue.jobs.cursor(), [manifest("one", 1)])
+    assert catalogue.jobs.set_aside() == []
+
+
+def test_no_more_than_a_hundred_are_kept(catalogue: Catalogue) -> None:
+    apply(catalogue, *[{"event": "deleted", "backup_id": number} for number in range(150)])
+    assert len(catalogue.jobs.set_aside()) == 100
+
+
+def test_a_manifest_that_does_not_fit_hides_no_other(catalogue: Catalogue) -> None:
+    found = [
+        manifest("a", HUGE),
+        manifest("b", 2),
+        {"id": "c"},
+        manifest("d", 4, note="\udce9"),
+        manifest("e", 5),
+    ]
+    assert catalogue.jobs.add_found(START, found) == 2
+    assert catalogue.jobs.replace_backups(START, found)
+    assert [one.id for one in rows(catalogue)[1]] == ["e", "b"]
+
+
 def test_what_a_lost_journal_left_running_is_ended(catalogue: Catalogue) -> None:
     apply(catalogue, accepted())
     assert catalogue.jobs.apply(Cursor("j", 1), Cursor("other", 1), [accepted("b" * 32)])

@@ -244,7 +244,7 @@ def test_the_follower_does_not_hurry_a_service_that_does_not_hold_the_call(
 def test_the_follower_survives_what_it_does_not_expect(
     catalogue: Catalogue, mysql: FakeMysqlService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mysql.on_disk = {"bad": {"id": "bad"}}
+    mysql.on_disk = {"bad": None}  # type: ignore[dict-item]  # no service says that
     follower = Follower(catalogue, mysql)
     wait_for(lambda: "cannot be followed" in caplog.text)
     mysql.on_disk = {"good": manifest("good", 1)}
