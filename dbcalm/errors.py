@@ -29,7 +29,9 @@ from collections.abc import Sequence
 
 
 class DBCalmError(Exception):
-    """Base of all; never raised itself."""
+    """Base of all; never raised itself. ``is_logged`` says that the log has it."""
+
+    is_logged = False
 
 
 class InvalidRequest(DBCalmError):

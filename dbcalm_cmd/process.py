@@ -44,9 +44,9 @@ def utc_now() -> str:
 
 
 def log(level: str, message: str) -> None:
-    """Write one line to standard error, in journald's form where journald reads it."""
+    """Write one line to standard error, in journald's form where that reads it; it shows only what is printable."""
     prefix = f"<{_PRIORITIES[level]}>" if "JOURNAL_STREAM" in os.environ else f"{utc_now()} {level}: "
-    print(prefix + " ".join(message.splitlines()), file=sys.stderr, flush=True)
+    print(prefix + "".join(c if c.isprintable() else " " for c in message), file=sys.stderr, flush=True)
 
 
 def allowed_uids(user: str) -> frozenset[int]:

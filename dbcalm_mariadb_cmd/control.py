@@ -20,6 +20,7 @@ from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.identity import in_memory
 from dbcalm_mariadb_cmd.jobs import Job, exclusive, open_lock, read_order, write_order
+from dbcalm_mariadb_cmd.telling import described
 from dbcalm_mariadb_cmd.trash import Trash
 
 _LONGEST_COMMAND = 16_000
@@ -179,7 +180,7 @@ class JobControl:
         self.history.catch_up()
         if self.history.open is None:
             return True
-        job_id = str(self.history.open["job_id"])
+        job_id, what = str(self.history.open["job_id"]), str(self.history.open.get("type"))
         self.trash.recover(self.history)
         try:
             job = read_order(self._job_dir / "jobs" / job_id)
@@ -193,11 +194,15 @@ class JobControl:
                 log("warning", f"job {job_id} was left in the middle; another process goes on with it")
                 self._run(job, lock)
                 return False
-            end = runner.settle(job)
-        log("warning", f"job {job_id} was left without an end: {end.error or 'its work was done'}")
-        runner.journal_end(self.journal, job_id, end, None)
+            end, what = runner.settle(job), described(job)
+        runner.journal_end(self.journal, job_id, end, None, what)
         self.history.catch_up()
         return True
+
+
+def _log_form() -> dict[str, str]:
+    """Return what tells a process that journald reads its standard error, which it inherits, where that is so."""
+    return {name: value for name, value in os.environ.items() if name == "JOURNAL_STREAM"}
 
 
 def start_own(
@@ -211,7 +216,7 @@ def start_own(
         command = [sys.executable, "-S", "-m", f"dbcalm_mariadb_cmd.{module}"]
     return subprocess.Popen(
         [*command, str(folder), *map(str, inherited)],
-        env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**ENVIRONMENT, **_log_form(), "PYTHONPATH": str(Path(__file__).parent.parent)},
         cwd="/",
         stdin=subprocess.DEVNULL,
         stderr=stderr,

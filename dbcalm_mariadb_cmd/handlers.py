@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dbcalm_cmd.process import Answer, Handlers, log, utc_now
+from dbcalm_cmd.wire import Command
 from dbcalm_mariadb_cmd import replaced
 from dbcalm_mariadb_cmd.adapter.journal import PAGE, Event, Journal
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
@@ -42,9 +43,12 @@ from dbcalm_mariadb_cmd.plans import Planner
 from dbcalm_mariadb_cmd.reports import Reports
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.shapes import legible
+from dbcalm_mariadb_cmd.telling import tell_refusal
 from dbcalm_mariadb_cmd.warmer import Warmer
 
-C = TypeVar("C")
+C = TypeVar("C", bound=Command)
+
+_ACCEPTED, _CONFLICT = 202, 409
 
 _WAITERS_AT_ONCE = 8
 _MOST_TOLD = 900_000
@@ -76,18 +80,18 @@ class Desk:
     def handlers(self) -> Handlers:
         """Return the whitelist: what can be asked, and who answers."""
         return {
-            FullBackup: _refusable(self.full_backup),
-            IncrementalBackup: _refusable(self.incremental_backup),
-            RestoreBackup: _refusable(self.restore_backup),
-            AdoptBackup: _refusable(self.adopt_backup),
+            FullBackup: _told(self.full_backup),
+            IncrementalBackup: _told(self.incremental_backup),
+            RestoreBackup: _told(self.restore_backup),
+            AdoptBackup: _told(self.adopt_backup),
             ListAdoptable: _refusable(lambda _command: self._reports.adoptable()),
-            VerifyBackup: _refusable(self.verify_backup),
-            BringBack: _refusable(self.bring_back),
+            VerifyBackup: _told(self.verify_backup),
+            BringBack: _told(self.bring_back),
             DeleteBackup: _refusable(self.delete_backup),
             UndeleteBackup: _refusable(self._keeper.undelete),
             HoldBackup: _refusable(self._keeper.hold),
             ReleaseBackup: _refusable(self._keeper.release),
-            CleanupBackups: _refusable(self.cleanup_backups),
+            CleanupBackups: _told(self.cleanup_backups),
             ReadEvents: _refusable(self.read_events),
             ListBackups: _refusable(self._reports.backups),
             ListReplaced: _refusable(lambda _command: self._reports.replaced()),
@@ -208,6 +212,18 @@ def _remove(folder: Path) -> None:
 
 def _ok(**fields: object) -> Answer:
     return {"code": 200, "status": "ok", **fields}
+
+
+def _told(begin: Callable[[C], Answer]) -> Callable[[C], Answer]:
+    """Answer as ``_refusable`` does, and tell the log of a job that is not begun."""
+
+    def answer(command: C) -> Answer:
+        answered = _refusable(begin)(command)
+        if (code := answered["code"]) != _ACCEPTED:
+            tell_refusal(command, str(answered["status"]), passes=code == _CONFLICT and "job_id" in answered)
+        return answered
+
+    return answer
 
 
 def _refusable(handler: Callable[[C], Answer]) -> Callable[[C], Answer]:

@@ -182,6 +182,7 @@ class VerifyJob(RestoreJob):
     server: str = ""
     checker: str = ""
     assertions: tuple[Assertion, ...] = ()
+    schedule_id: int | None = None
 
 
 @dataclass(frozen=True)

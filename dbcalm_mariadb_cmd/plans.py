@@ -189,6 +189,7 @@ class Planner:
             server=programs.server,
             checker=programs.checker,
             assertions=settings.verify_assertions,
+            schedule_id=command.schedule_id,
         )
         note = _joined(note, short)
         event: dict[str, object] = {

@@ -30,6 +30,7 @@ from dbcalm_mariadb_cmd.jobs import (
 )
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
 from dbcalm_mariadb_cmd.proof import SUSPECT
+from dbcalm_mariadb_cmd.telling import described, tell_end
 
 _NEARLY_FULL = 4 << 20
 
@@ -77,8 +78,8 @@ def settle(job: Job) -> End:
     return End("the job was interrupted: its process ended before its work was done", "interrupted", None)
 
 
-def journal_end(journal: Journal, job_id: str, end: End, output: str | None) -> None:
-    """Write the end of a job into the journal."""
+def journal_end(journal: Journal, job_id: str, end: End, output: str | None, what: str) -> None:
+    """Write the end of a job into the journal, and tell it to the log, ``what`` in words for people."""
     journal.append(
         "ended",
         job_id=job_id,
@@ -89,6 +90,7 @@ def journal_end(journal: Journal, job_id: str, end: End, output: str | None) -> 
         output=output,
         **({"backup": end.backup.facts()} if end.backup else {}),
     )
+    tell_end(job_id, what, end.error, end.reason)
 
 
 def main(folder: Path, lock: int, identity: int | None = None) -> int:
@@ -101,9 +103,9 @@ def main(folder: Path, lock: int, identity: int | None = None) -> int:
     end = _attempt(job, output, lock, journal, identity)
     output.finish()
     try:
-        journal_end(journal, job.job_id, end, output.tail())
+        journal_end(journal, job.job_id, end, output.tail(), described(job))
     except OSError:  # There may be room for how it ended where there is none for all that was said.
-        journal_end(journal, job.job_id, end, None)
+        journal_end(journal, job.job_id, end, None, described(job))
     forget_old_logs(Path(job.places.job_dir))
     return 0
 

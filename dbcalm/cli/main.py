@@ -4,6 +4,7 @@ Exit status: 0 done, 1 refused or failed with one line on standard error, 2 wron
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Collection
 from importlib import import_module
@@ -12,11 +13,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dbcalm import __version__
+from dbcalm import __version__, logger
 from dbcalm.cli import completion
 from dbcalm.errors import Busy, DBCalmError
 
 _TRY_LATER = 75  # EX_TEMPFAIL, as in sysexits.h
+_JOBS = ("backup", "cleanup", "replaced", "restore", "verify")
+"""The commands that begin jobs."""
 
 COMMANDS = {
     "setup": ("setup.command", "setup", "Check this host, and set up what a first backup needs."),
@@ -82,6 +85,15 @@ def _not_loaded() -> None:
     """Never runs: what is run was loaded."""
 
 
+def _log(error: Exception) -> None:
+    """Tell the host's log of a job that was asked for and did not begin: cron's commands have nobody else to tell."""
+    words = sys.argv[1:]
+    if words and words[0] in _JOBS:
+        if not logger.is_started():  # It may be the configuration that is wrong.
+            logger.start_logging("warning", terminal=True)
+        logger.log_refusal(shlex.join(words), error)
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         print(f"dbcalm {__version__}")
@@ -124,11 +136,13 @@ def main() -> None:
         app = program({*sys.argv[1:], *completion.words(os.environ)})
         app(prog_name=completion.PROGRAM)
     except DBCalmError as error:
+        _log(error)
         print(f"dbcalm: {error}", file=sys.stderr)
         raise SystemExit(_TRY_LATER if isinstance(error, Busy) else 1) from None
     except BrokenPipeError:
         sys.stderr.close()  # Whoever read the output has gone: there is nobody to tell.
         raise SystemExit(1) from None
     except Exception as error:  # A traceback helps nobody on the command line.
+        _log(error)
         print(f"dbcalm: failed: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -16,6 +16,7 @@ from dbcalm.domain.entities import RUNNING
 from dbcalm.domain.jobs import Started
 from dbcalm.domain.services import Services
 from dbcalm.errors import Busy, DBCalmError
+from dbcalm.logger import waiting_for_others
 
 _PAUSE_SECONDS = 1.0
 
@@ -26,7 +27,8 @@ def patiently(services: Services, patience: timedelta, start: Callable[[], Start
     give_up = time.monotonic() + patience.total_seconds()
     while True:
         try:
-            return start()
+            with waiting_for_others():
+                return start()
         except Busy as error:
             if time.monotonic() >= give_up:
                 raise

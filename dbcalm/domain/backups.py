@@ -86,14 +86,15 @@ class Backups:
         excludes this one is running; Unavailable if the service or the database server is not ready; NoSpace.
         A schedule remembers why its backup was refused; one that was deleted may still ask, once.
         """
-        what = f"make {type} backup" + (f" {names.shown(id)}" if id else "")
-        with audited(caller.name, what), self._schedules.noting(schedule_id):
+        what = f"make {type} backup" + (f" {names.shown(id)}" if id else "") + _of_schedule(schedule_id)
+        with audited(caller.name, what) as outcome, self._schedules.noting(schedule_id):
             name = None if id is None else names.backup_id(id)
             if type == "full":
                 if from_backup_id is not None:
                     raise InvalidField("from_backup_id", "is only for an incremental backup")
                 return self._jobs.start(
-                    lambda job_id: self._service.full_backup(job_id, name, schedule_id, form, synthetic)
+                    lambda job_id: self._service.full_backup(job_id, name, schedule_id, form, synthetic),
+                    outcome,
                 )
             if synthetic:
                 raise InvalidField("synthetic", "is only for a full backup")
@@ -104,7 +105,7 @@ class Backups:
                     job_id, name, base, from_backup_id is None, schedule_id, form
                 )
 
-            return self._jobs.start(incremental)
+            return self._jobs.start(incremental, outcome)
 
     def verify(
         self,
@@ -119,14 +120,16 @@ class Backups:
 
         Raise InvalidField; NotFound if there is no such backup; Conflict if a job that excludes this one is running or
         it is not opened; Unavailable if a program is missing or the service does not answer; NoSpace."""
-        with audited(caller.name, f"verify backup {names.shown(id)}"), self._schedules.noting(schedule_id):
+        what = f"verify backup {names.shown(id)}{_of_schedule(schedule_id)}"
+        with audited(caller.name, what) as outcome, self._schedules.noting(schedule_id):
             known = names.known_backup_id(id)
             if level not in LEVELS:
                 raise InvalidField("level", f"must be one of {', '.join(map(str, LEVELS))}")
             if identity is not None and not is_identity(identity):
                 raise InvalidField("identity", f"must be {IDENTITY_FORM}")
             return self._jobs.start(
-                lambda job_id: self._service.verify_backup(job_id, known, level, schedule_id, identity)
+                lambda job_id: self._service.verify_backup(job_id, known, level, schedule_id, identity),
+                outcome,
             )
 
     def adoptable(self) -> tuple[str, Sequence[Mapping[str, Any]]]:
@@ -138,9 +141,9 @@ class Backups:
     def adopt(self, caller: Caller, id: str) -> Started:
         """Start to take over a backup that somebody else has made; raise NotFound if there is no such folder, Conflict
         if it is no backup, or nobody can tell what it builds on, or a job runs; or Unavailable."""
-        with audited(caller.name, f"adopt backup {names.shown(id)}"):
+        with audited(caller.name, f"adopt backup {names.shown(id)}") as outcome:
             known = names.known_backup_id(id)
-            return self._jobs.start(lambda job_id: self._service.adopt_backup(job_id, known))
+            return self._jobs.start(lambda job_id: self._service.adopt_backup(job_id, known), outcome)
 
     def unproven(self, level: int) -> Backup | None:
         """Return the newest backup at the end of a chain that is not proven to this level, nor suspect; None if there
@@ -230,3 +233,7 @@ class Backups:
         with contextlib.suppress(Unavailable):
             self._jobs.catch_up()
         return answer
+
+
+def _of_schedule(id: int | None) -> str:
+    return "" if id is None else f" for schedule {id}"

@@ -42,9 +42,12 @@ class Cleanup:
     def start(self, caller: Caller, schedule_id: int | None = None) -> Started:
         """Start to delete what has expired; with a schedule, only chains that have a backup of it. Raise NotFound if
         there is no such schedule, Conflict if a job runs, Unavailable if the service does not answer."""
-        with audited(caller.name, "clean up" + (f" after schedule {schedule_id}" if schedule_id else "")):
+        what = "clean up" + (f" after schedule {schedule_id}" if schedule_id else "")
+        with audited(caller.name, what) as outcome:
             ids = tuple(self._as_many_as_fit(self.expired(schedule_id)))
-            return self._jobs.start(lambda job_id: self._service.cleanup_backups(job_id, ids, schedule_id))
+            return self._jobs.start(
+                lambda job_id: self._service.cleanup_backups(job_id, ids, schedule_id), outcome
+            )
 
     def _as_many_as_fit(self, expired: Sequence[Verdict]) -> list[str]:
         """Return the backups of these chains, leaf first, as many as one clean-up takes: the next one goes on. A chain

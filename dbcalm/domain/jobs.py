@@ -18,7 +18,7 @@ from dbcalm.errors import (
     ServiceFailed,
     Unavailable,
 )
-from dbcalm.logger import log
+from dbcalm.logger import Outcome, log
 from dbcalm_cmd_client import Answer, ServiceUnreachable
 
 HOLD_SECONDS = 20.0
@@ -76,8 +76,9 @@ class Jobs:
         self._store = store
         self._clock = clock
 
-    def start(self, command: Callable[[str], Answer]) -> Started:
-        """Send a command with a job id of ours and return once its process stands in the catalogue.
+    def start(self, command: Callable[[str], Answer], outcome: Outcome) -> Started:
+        """Send a command with a job id of ours and return once its process stands in the catalogue; the outcome is told
+        that it began.
 
         A lost reply is asked for once more: the service does a command of a known job id only once.
         """
@@ -87,6 +88,7 @@ class Jobs:
         except ServiceUnreachable:
             answer = asked(lambda: command(job_id))
         facts = granted(answer)
+        outcome.began(job_id)
         try:
             self.catch_up()
         except Unavailable as error:

@@ -70,11 +70,12 @@ class Processes:
         process, which is running for seconds still; its end tells whether that came in time.
 
         Raise NotFound; Conflict if it has ended or is putting its data in place; Unavailable."""
-        with audited(caller.name, f"cancel job {shown(key)}"):
+        with audited(caller.name, f"cancel job {shown(key)}") as outcome:
             process, _ = self.status(self._job_id(key))
             if process.status != RUNNING:
                 raise Conflict(f"job {process.command_id} has ended: {process.status}")
             granted(asked(partial(self._service.cancel_job, process.command_id)))
+            outcome.result = "asked for"
         return process
 
     def _job_id(self, key: str) -> str:

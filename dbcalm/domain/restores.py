@@ -53,14 +53,15 @@ class Restores:
         not opened, Unavailable if the server is not stopped, its folder is not empty or the service does not answer,
         and NoSpace."""
         how = "replacing the data of" if replace else "to"
-        with audited(caller.name, f"restore backup {names.shown(id)} {how} the {target}"):
+        with audited(caller.name, f"restore backup {names.shown(id)} {how} the {target}") as outcome:
             known = names.known_backup_id(id)
             if identity is not None and not is_identity(identity):
                 raise InvalidField("identity", f"must be {IDENTITY_FORM}")
             if replace:
                 self._require_replacing(caller, target)
             return self._jobs.start(
-                lambda job_id: self._service.restore_backup(job_id, known, target, replace, identity)
+                lambda job_id: self._service.restore_backup(job_id, known, target, replace, identity),
+                outcome,
             )
 
     def replaced(self) -> Sequence[Mapping[str, Any]]:
@@ -71,10 +72,10 @@ class Restores:
 
     def bring_back(self, caller: Caller, id: str) -> Started:
         """Start to bring back what a restore replaced; raise NotFound, Conflict or Unavailable."""
-        with audited(caller.name, f"bring back what restore {names.shown(id)} replaced"):
+        with audited(caller.name, f"bring back what restore {names.shown(id)} replaced") as outcome:
             known = names.known_replaced_id(id)
             self._database.require_unit()
-            return self._jobs.start(lambda job_id: self._service.bring_back(job_id, known))
+            return self._jobs.start(lambda job_id: self._service.bring_back(job_id, known), outcome)
 
     def _require_replacing(self, caller: Caller, target: str) -> None:
         if target != "database":

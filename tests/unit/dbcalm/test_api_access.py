@@ -359,10 +359,10 @@ def test_the_caller_is_named_in_the_audit_log(
     mysql.on_disk = {"one": manifest("one", 1)}
     headers = sign_in("*")
     audit_log.clear()
-    http.post("/backups", json={"type": "full"}, headers=headers)
+    job = http.post("/backups", json={"type": "full"}, headers=headers).json()["pid"]
     [record] = audit_log.records
     assert record.getMessage().startswith("client ")
-    assert record.getMessage().endswith(": make full backup: done")
+    assert record.getMessage().endswith(f": make full backup: began, job {job}")
 
 
 def test_a_subject_that_the_catalogue_cannot_hold_is_nobody(http: TestClient) -> None:

@@ -247,9 +247,9 @@ class TestAReplacingRestore:
     def test_leaves_a_line_in_the_log(
         self, services: Services, root: Caller, audit_log: pytest.LogCaptureFixture
     ) -> None:
-        services.restores.create(root, "one", "database", replace=True)
-        services.restores.bring_back(root, "one-restored")
+        begun = services.restores.create(root, "one", "database", replace=True)
+        back = services.restores.bring_back(root, "one-restored")
         assert [record.getMessage() for record in audit_log.records] == [
-            "test: restore backup 'one' replacing the data of the database: done",
-            "test: bring back what restore 'one-restored' replaced: done",
+            f"test: restore backup 'one' replacing the data of the database: began, job {begun.job_id}",
+            f"test: bring back what restore 'one-restored' replaced: began, job {back.job_id}",
         ]

@@ -13,12 +13,13 @@ from dbcalm.domain.jobs import Jobs
 from dbcalm.domain.ports import Cursor
 from dbcalm.domain.services import Services, SystemClock
 from dbcalm.errors import Conflict, InvalidRequest, NoSpace, NotFound, ServiceFailed, Unavailable
+from dbcalm.logger import Outcome
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm_cmd_client import Answer
 
 
 def start(services: Services, mysql: FakeMysqlService) -> str:
-    return services.jobs.start(lambda job_id: mysql.full_backup(job_id, None, None)).job_id
+    return services.jobs.start(lambda job_id: mysql.full_backup(job_id, None, None), Outcome()).job_id
 
 
 def test_a_job_stands_in_the_catalogue_once_it_is_started(
@@ -55,7 +56,7 @@ def test_a_job_whose_service_goes_away_after_accepting_is_named(
         return answer
 
     with pytest.raises(Unavailable, match=r"job [0-9a-f]{32} was accepted and goes on, but the service"):
-        services.jobs.start(command)
+        services.jobs.start(command, Outcome())
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_every_privileged_action_leaves_one_line(
 ) -> None:
     job = services.backups.create(root, "full", "one")
     mysql.finish(job.job_id)
-    services.restores.create(root, "one", "folder")
+    restored = services.restores.create(root, "one", "folder")
     services.backups.delete(root, "one")
     client, secret = services.clients.add(root, "look", None)
     services.clients.rename(root, client.id, "see")
@@ -266,8 +266,8 @@ def test_every_privileged_action_leaves_one_line(
         services.backups.delete(root, "one")
     lines = [record.getMessage() for record in audit_log.records]
     assert lines == [
-        "test: make full backup 'one': done",
-        "test: restore backup 'one' to the folder: done",
+        f"test: make full backup 'one': began, job {job.job_id}",
+        f"test: restore backup 'one' to the folder: began, job {restored.job_id}",
         "test: delete backup 'one': done",
         "test: add client 'look': done",
         f"test: rename client '{client.id}': done",

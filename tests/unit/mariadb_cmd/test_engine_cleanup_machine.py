@@ -373,7 +373,7 @@ class Retention(RuleBasedStateMachine):
                 end = runner._attempt(planned.job, output, lock, journal)
             finally:
                 output.finish()
-            runner.journal_end(journal, command.job_id, end, output.tail())
+            runner.journal_end(journal, command.job_id, end, output.tail(), "clean-up")
 
     @precondition(lambda self: self.seen().trash)
     @rule(number=ANY, cut=CUT)
