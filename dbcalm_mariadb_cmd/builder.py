@@ -19,11 +19,14 @@ ENCRYPTING = (
 )  # fmt: skip
 """Variables of a server that encrypts by itself: any one that is neither off nor empty."""
 
-_VARIABLES = (
-    "version", "version_comment", "datadir", "log_bin", "innodb_data_home_dir", "innodb_data_file_path",
-    "innodb_log_group_home_dir", "innodb_undo_directory", "aria_log_dir_path", "log_bin_basename", "server_uuid",
-    *ENCRYPTING,
-)  # fmt: skip
+ALL_VARIABLES = "SHOW VARIABLES"
+"""The first thing that the tool asks a server. It takes what is not answered for not being there."""
+
+MYROCKS_GRANT = "SUPER"
+"""What the tool needs besides where the engine MyRocks is there: it has a copy of it made by a variable of the server.
+Documented by MariaDB for mariadb-backup; 10.11 asks for just that."""
+
+MYROCKS = "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = 'ROCKSDB' AND plugin_status = 'ACTIVE'"
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ def client_argv(client: Path, credentials: Path) -> list[str]:
         "--batch",
         "--skip-column-names",
         "--connect-timeout=5",
+        "--default-character-set=utf8mb4",
+        "--loose-skip-reconnect",  # A second session would not be what the first was made.
         "--force",
     ]
 
@@ -197,29 +202,24 @@ def administrator_argv(client: Path, socket: str) -> list[str]:
     ]
 
 
-def pulse_sql() -> str:
-    """Return the statements that ask a server how it is, which every account may use."""
-    return (
-        "SHOW GLOBAL VARIABLES WHERE Variable_name = 'datadir';\n"
-        "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', 'Innodb_lsn_current', 'Innodb_redo_log_current_lsn');\n"
-    )
+PULSE = {
+    "datadir": "SHOW GLOBAL VARIABLES WHERE Variable_name = 'datadir'",
+    "status": "SHOW GLOBAL STATUS WHERE Variable_name IN"
+    " ('Uptime', 'Innodb_lsn_current', 'Innodb_redo_log_current_lsn')",
+}
+"""What asks a server how it is, which every account may."""
 
 
-def facts_sql(engine: Engine, base: Binlog | None) -> str:
-    """Return the statements that ask a server who and where it is, one a line; ``#`` rows head what follows them."""
-    names = ", ".join(f"'{name}'" for name in _VARIABLES)
+def fact_questions(engine: Engine, base: Binlog | None) -> dict[str, str]:
+    """Return the statements that ask a server who and where it is, and what it has at the base's position, by name."""
     gtid_at = engine.gtid_at.format(file=base.file, position=base.position) if base else "NULL"
-    return "\n".join(
-        [
-            f"SELECT '#account', CURRENT_USER(), {gtid_at};",
-            f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names});",
-            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_current', 'Innodb_redo_log_current_lsn',"
-            " 'Innodb_lsn_last_checkpoint', 'Innodb_redo_log_checkpoint_lsn');",
-            "SELECT '#binlogs';",
-            "SHOW BINARY LOGS;",
-            "SELECT '#probes';",
-            "SET SESSION lock_wait_timeout = 3;",
-            *(f"{statement};" for statement in engine.grant_probes),
-            "",
-        ]
-    )
+    return {
+        "account": "SELECT CURRENT_USER()",
+        "limit": "SELECT @@GLOBAL.sql_select_limit",
+        "gtid": f"SELECT {gtid_at}",
+        "status": "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_current', 'Innodb_redo_log_current_lsn',"
+        " 'Innodb_lsn_last_checkpoint', 'Innodb_redo_log_checkpoint_lsn')",
+        "binlogs": "SHOW BINARY LOGS",
+        "myrocks": MYROCKS,
+        "grants": "SHOW GRANTS",
+    }

@@ -60,7 +60,8 @@ def ready_for_backup(settings: Settings, newest: Manifest | None) -> Ready:
     program = backup_tool(settings)
     client = tool.find(settings.client_bin, _engine(settings).clients)
     base = comparable(newest.binlog) if newest else None
-    facts = server.read_facts(_engine(settings), client, settings.backup_credentials_file, base)
+    data_dir = settings.data_dir
+    facts = server.read_facts(_engine(settings), client, settings.backup_credentials_file, base, data_dir)
     found = tool.version(program)
     if series(found) != series(facts.origin.version):
         raise Refused(
@@ -82,8 +83,8 @@ def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, ta
     program = backup_tool(settings)
     _require_same_tool(settings, program, chain[-1])
     if target == "database":
-        if is_server_running(settings):
-            raise Refused(503, server.NOT_STOPPED)
+        if running := _occupied(settings):
+            raise Refused(503, running.sentence)
         _require_empty(target_path)
         require_inside(settings, chain[-1], _TO_A_FOLDER)
         require_space(target_path, _needed_with_warm(target_path, chain), "the restore")
@@ -186,8 +187,13 @@ def require_exchange(settings: Settings) -> None:
 
 def is_server_running(settings: Settings) -> bool:
     """Tell whether a server answers, or works in the data directory."""
+    running = _occupied(settings)
+    return running is not None and running.sure
+
+
+def _occupied(settings: Settings) -> server.Occupied | None:
     client = tool.find(settings.client_bin, _engine(settings).clients)
-    return server.is_running(client, settings.backup_credentials_file, settings.data_dir)
+    return server.occupied(client, settings.backup_credentials_file, settings.data_dir)
 
 
 def require_space(folder: Path, needed: int, what: str, advice: Callable[[], str] = str) -> None:

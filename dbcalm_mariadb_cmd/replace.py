@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd import restore
 from dbcalm_mariadb_cmd.adapter import server, tool
+from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, write_synced
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused, describe
@@ -36,8 +37,8 @@ _OUTLIVES_SECONDS = 15.0
 """How long a server may outlive its unit."""
 
 _OF_ANOTHER_UNIT = (
-    "a server works in the data directory, though the unit that cmd.toml names as database_unit is stopped: "
-    "name the unit of that server, or stop it"
+    "{working} works in the data directory, though the unit that cmd.toml names as database_unit is stopped: "
+    "name the unit of that server, or stop it; {how_to_stop}"
 )
 _TRIES, _TRY_AGAIN_SECONDS = 3, 1.0
 
@@ -186,12 +187,13 @@ class _Work:
         while True:
             if not self._switch.is_met("stopped"):
                 stopped_since = None
-            elif not server.server_process(self._data_dir):
+            elif (working := holder(self._data_dir)) is None:
                 return
             else:
                 stopped_since = stopped_since or time.monotonic()
                 if time.monotonic() - stopped_since > _OUTLIVES_SECONDS:
-                    raise JobFailed(_OF_ANOTHER_UNIT)
+                    told = _OF_ANOTHER_UNIT.format(working=working, how_to_stop=working.how_to_stop)
+                    raise JobFailed(told)
             self._switch.pause()
 
     def _turn_back(self) -> None:

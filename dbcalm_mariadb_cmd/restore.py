@@ -13,8 +13,9 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd import warm
 from dbcalm_mariadb_cmd.adapter import tool
+from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
-from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED, server_process
+from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED
 from dbcalm_mariadb_cmd.adapter.tree import (
     copy_tree,
     read_tree,
@@ -145,9 +146,10 @@ def undo(job: RestoreJob) -> bool:
     if _was_restored(job):
         return True
     if is_moving(job):
-        if server_process(Path(job.target_path)):
+        if working := holder(Path(job.target_path)):
             raise OSError(
-                f"a server runs on half of a restore in {job.target_path}; stop it, empty it, restore again"
+                f"a server runs on half of a restore in {job.target_path}: {working}; {working.how_to_stop}; then "
+                "empty that folder, and restore again"
             )
         _put_in_place(job)
         return True
@@ -267,8 +269,8 @@ def _move_into(job: RestoreJob, data: Path, target: Path) -> None:
     if not interrupted:
         if list(target.iterdir()) != [job.working]:
             raise JobFailed(NOT_EMPTY)
-        if server_process(target):
-            raise JobFailed(NOT_STOPPED)
+        if working := holder(target):
+            raise JobFailed(f"{NOT_STOPPED}: {working} works in {target}; {working.how_to_stop}")
         mark.touch()
         sync_folder(job.working)
     for path in sorted(data.iterdir(), key=lambda path: (_MOVED.get(path.name, 1), path.name)):

@@ -1,41 +1,46 @@
-"""The database server, asked through its own command-line client, which speaks every way of logging in that the
-backup tool speaks, from the same credentials file."""
+"""What the database server tells of itself, and whether one works in a data directory."""
 
 import os
 import re
-import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from errno import EACCES
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.adapter.asking import Answer, NotAnswered, ask
+from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.linux import birth_time
-from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
+from dbcalm_mariadb_cmd.adapter.refusals import NOT_RUNNING, nobody_listens, refusal
 from dbcalm_mariadb_cmd.builder import (
+    ALL_VARIABLES,
     CREDENTIALS_SECTION,
     ENCRYPTING,
+    MYROCKS_GRANT,
+    PULSE,
     Binlog,
     Engine,
-    client_argv,
-    facts_sql,
-    pulse_sql,
+    fact_questions,
 )
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR
 from dbcalm_mariadb_cmd.manifest import Origin
 
 NO_CREDENTIALS = "credentials file not found or missing [client-dbcalm] section"
-NOT_RUNNING = "server is not running"
 NOT_STOPPED = "server is not stopped"
 NOT_EMPTY = "data directory is not empty"
 
-_CANNOT_CONNECT = re.compile(r"^ERROR (2002|2003|2006|2013|2026)\b", re.MULTILINE)
-_NO_LOGIN = re.compile(r"^ERROR (1045|1044|1698|1130|1862|4151)\b.*", re.MULTILINE)
-_DENIED = re.compile(r"^ERROR (?:1227|1142).*", re.MULTILINE)
-_LOCKED = re.compile(r"^ERROR 1205\b", re.MULTILINE)
+_DENIED = (1044, 1142, 1227, 1370)
+_LOCKED = 1205
+_CLIENT_ERRORS = range(2000, 3000)
+_SHUTTING_DOWN = 1053
 _PRIVILEGES = re.compile(r"need \(at least one of\) the (.+?) privilege")
 _TABLE = re.compile(r"SELECT command denied .* for table [`'](?:performance_schema`\.`)?(\w+)[`']")
-_SERVERS = ("mariadbd", "mysqld", "mariadbd-safe", "mysqld_safe")
-_SECONDS = 30
+_HAS_SUPER = re.compile(r"^GRANT (?:ALL PRIVILEGES|.*\bSUPER\b).* ON \*\.\* TO")
+_VERSION = re.compile(r"(\d+\.\d+\.\d+)(?:\D|$)")
+_ACCOUNT = re.compile(r".*@.*")
+_NEEDED = ("version", "datadir", "log_bin", "innodb_data_file_path")
+_LSNS = ("innodb_lsn_current", "innodb_redo_log_current_lsn")
+_CHECKPOINTS = ("innodb_lsn_last_checkpoint", "innodb_redo_log_checkpoint_lsn")
 
 
 @dataclass(frozen=True)
@@ -65,42 +70,75 @@ def require_credentials(path: Path) -> None:
         raise Refused(503, f"{NO_CREDENTIALS}: {path}", cause="credentials")
 
 
-def read_facts(engine: Engine, client: Path, credentials: Path, base: Binlog | None) -> ServerFacts:
+def read_facts(
+    engine: Engine, client: Path, credentials: Path, base: Binlog | None, data_dir: Path
+) -> ServerFacts:
     """Ask the server who it is and run the statements that a backup will need; raise Refused 503 if it does not run,
-    does not let us in, or has not granted what is needed (the sentence has the GRANT to type)."""
-    asked = _ask(client, credentials, facts_sql(engine, base))
-    if _CANNOT_CONNECT.search(asked.stderr):
-        raise Refused(503, NOT_RUNNING)
-    if refused := _NO_LOGIN.search(asked.stderr):
-        raise Refused(503, f"the database refuses the user of {credentials}: {refused[0]}", cause="login")
-    account, *rows = [line.split("\t") for line in asked.stdout.splitlines()] or [[""]]
-    if account[0] != "#account":
-        raise Refused(503, f"the database client failed: {' '.join(asked.stderr.split())[:300]}")
-    _require_grants(engine, account[1], asked.stderr)
-    if _LOCKED.search(asked.stderr):
+    does not let us in, gives the tool less than all that it asks for, or has not granted what is needed (the sentence
+    has the GRANT to type). What the server cannot say of the base's place in its binary log keeps nobody."""
+    probes = {f"probe {number}": sql for number, sql in enumerate(engine.grant_probes)}
+    try:
+        answers = ask(client, credentials, {**fact_questions(engine, base), **probes}, ALL_VARIABLES)
+    except NotAnswered as silence:
+        refused = refusal(silence, credentials)
+        if str(refused) == NOT_RUNNING and (working := holder(data_dir)) and working.sure:
+            raise Refused(
+                503,
+                f"{working} works in {data_dir}, and nobody listens where {credentials} has the server: it is "
+                f"starting, or that file names another socket ({silence})",
+            ) from silence
+        raise refused from silence
+    variables = _variables(answers)
+    _require_grants(engine, answers, [answers[name] for name in probes])
+    if any(error.number == _LOCKED for name in probes if (error := answers[name].error)):
         raise Refused(
             409,
             "the server's backup lock is not to be had: another backup, not one of DBCalm's, or a session with "
             "LOCK TABLES is in the way; wait for its end",
             job_id=None,
         )
-    if ["#binlogs"] not in rows or ["#probes"] not in rows:
-        raise Refused(503, "the database stopped answering; see that it runs")
-    binlogs, probes = rows.index(["#binlogs"]), rows.index(["#probes"])
-    variables = {row[0].lower(): row[1] for row in rows[:binlogs]}
-    gtid = None if account[2] == "NULL" else account[2]
-    return _facts(
-        engine,
-        variables,
-        {row[0]: int(row[1]) for row in rows[binlogs + 1 : probes]},
-        gtid,
+    return _facts(engine, variables, answers)
+
+
+@dataclass(frozen=True)
+class Occupied:
+    """Why a data directory is not free, in one sentence that begins with the contract's words. Not ``sure``: a server
+    that may as well work elsewhere cannot be told from one that works here."""
+
+    sentence: str
+    sure: bool
+
+
+def occupied(client: Path, credentials: Path, data_dir: Path) -> Occupied | None:
+    """Tell whether a server works in this directory, or answers where ours should and does not say that it works
+    elsewhere; None if all are stopped. A server of another directory that only runs on this host is none of them."""
+    if (working := holder(data_dir)) and working.sure:
+        return Occupied(f"{NOT_STOPPED}: {working} works in {data_dir}; {working.how_to_stop}", sure=True)
+    try:
+        answers = ask(client, credentials, PULSE)
+    except NotAnswered as silence:
+        if not nobody_listens(silence):
+            return Occupied(
+                f"{NOT_STOPPED}: one answers where {credentials} has it, and does not say where it works: {silence}",
+                sure=True,
+            )
+    except Refused as hanging:
+        return Occupied(
+            f"{NOT_STOPPED}: one takes questions where {credentials} has it: {hanging}", sure=True
+        )
+    else:
+        where = _data_dir(answers["datadir"]) or "a directory that it does not name"
+        return Occupied(
+            f"{NOT_STOPPED}: the one that {credentials} names answers; it works in {where}, and data_dir is {data_dir}",
+            sure=True,
+        )
+    if working is None:
+        return None
+    return Occupied(
+        f"{NOT_STOPPED}: {working} may work in {data_dir}, as user mysql may not see where it does; "
+        f"{working.how_to_stop}; or, if it is another server, start it with --datadir= on its command line",
+        sure=False,
     )
-
-
-def is_running(client: Path, credentials: Path, data_dir: Path) -> bool:
-    """Tell whether a server answers, or any process of a server has its data directory here."""
-    asked = _ask(client, credentials, "SELECT 1;\n")
-    return not _CANNOT_CONNECT.search(asked.stderr) or server_process(data_dir)
 
 
 @dataclass(frozen=True)
@@ -114,65 +152,96 @@ class Pulse:
 
 
 def pulse(client: Path, credentials: Path) -> Pulse | None:
-    """Ask a server how it is; None if there is none. Raise Refused 503 if it accepts the question and says nothing."""
-    asked = _ask(client, credentials, pulse_sql())
-    if _CANNOT_CONNECT.search(asked.stderr):
-        return None
-    rows = dict(line.lower().split("\t", 1) for line in asked.stdout.splitlines() if "\t" in line)
-    lsn = rows.get("innodb_lsn_current") or rows.get("innodb_redo_log_current_lsn")
-    data_dir = next(
-        (line.split("\t", 1)[1] for line in asked.stdout.splitlines() if line.startswith("datadir")), ""
-    )
-    return Pulse(
-        int(rows.get("uptime", "0")),
-        os.path.realpath(data_dir) if data_dir else "",
-        int(lsn) if lsn else None,
-    )
-
-
-def _ask(client: Path, credentials: Path, sql: str) -> subprocess.CompletedProcess[str]:
+    """Ask a server how it is; None if there is none, or none yet. Raise Refused 503 if it accepts the question and says
+    nothing."""
     try:
-        return subprocess.run(
-            client_argv(client, credentials),
-            input=sql,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
+        answers = ask(client, credentials, PULSE)
+    except NotAnswered as silence:
+        number = silence.error.number
+        said_no = number not in _CLIENT_ERRORS and number != _SHUTTING_DOWN
+        return Pulse(0, "", None) if said_no else None
+    status = _pairs(answers["status"])
+    return Pulse(_number(status, ("uptime",)) or 0, _data_dir(answers["datadir"]), _number(status, _LSNS))
+
+
+def _data_dir(answer: Answer) -> str:
+    named = _pairs(answer).get("datadir", "")
+    return os.path.realpath(named) if named.startswith("/") else ""
+
+
+def _pairs(answer: Answer) -> dict[str, str]:
+    """Return the rows of two fields, names in small letters, "" for NULL."""
+    return {row[0].lower(): "" if row[1] == "NULL" else row[1] for row in answer.rows if len(row) == 2}
+
+
+def _number(pairs: Mapping[str, str], names: Iterable[str]) -> int | None:
+    """Return the first of these that is a number."""
+    found = (pairs.get(name, "") for name in names)
+    return next((int(value) for value in found if value.isascii() and value.isdigit()), None)
+
+
+def _variables(answers: Mapping[str, Answer]) -> dict[str, str]:
+    """Return the server's variables, as the backup tool will see them; raise Refused 503 if that is not all of them: it
+    does not say so, and may crash."""
+    answer = answers[""]
+    tool_asks = f"the backup tool cannot work, as the server answers it {ALL_VARIABLES}"
+    if answer.error:
+        raise Refused(503, f"{tool_asks} with: {answer.error}; put that right in the server's settings")
+    limit = _one(answers["limit"])
+    if limit.isdigit() and len(answer.rows) >= int(limit):
+        raise Refused(
+            503,
+            f"{tool_asks} with {len(answer.rows)} rows, not all: sql_select_limit is {limit}; type as the database's "
+            "root: SET GLOBAL sql_select_limit = 18446744073709551615, and see that no option file sets it",
         )
-    except subprocess.TimeoutExpired as error:
-        raise Refused(503, f"the database does not answer within {_SECONDS} s") from error
+    variables = _pairs(answer)
+    missing = [name for name in _NEEDED if not variables.get(name)]
+    if missing or not _VERSION.match(variables["version"]) or not variables["datadir"].startswith("/"):
+        odd = missing or [f"{name} {variables[name]}" for name in ("version", "datadir")]
+        raise Refused(503, f"{tool_asks} in a form that is not known: {', '.join(odd)}")
+    return variables
 
 
-def _require_grants(engine: Engine, account: str, stderr: str) -> None:
-    denied = _DENIED.findall(stderr)
-    if not denied:
+def _one(answer: Answer) -> str:
+    """Return the one value that was asked for, "" where it was not told."""
+    return answer.rows[0][0] if len(answer.rows) == 1 and len(answer.rows[0]) == 1 else ""
+
+
+def _require_grants(engine: Engine, answers: Mapping[str, Answer], probes: Iterable[Answer]) -> None:
+    """Raise Refused 503 with what to type if a statement of the tool's was denied, or will be."""
+    denied = [probe.error.said for probe in probes if probe.error and probe.error.number in _DENIED]
+    with_myrocks = _one(answers["myrocks"]) not in ("", "0")
+    lacks_super = with_myrocks and not any(_HAS_SUPER.match(row[0]) for row in answers["grants"].rows)
+    if not denied and not lacks_super:
         return
     needed = [found[1] for line in denied if (found := _PRIVILEGES.search(line))]
     missing = [grant for grant in engine.grants if any(grant in names for names in needed)]
     tables = [found[1] for line in denied if (found := _TABLE.search(line))]
-    user, _, host = account.rpartition("@")
-    statements = [f"GRANT SELECT ON performance_schema.{table} TO `{user}`@`{host}`;" for table in tables]
-    if missing or not tables:
-        statements.insert(0, f"GRANT {', '.join(missing or engine.grants)} ON *.* TO `{user}`@`{host}`;")
-    raise Refused(503, f"the backup user lacks a grant; type: {' '.join(statements)}", cause="grants")
+    if denied and not missing and not tables:
+        missing = list(engine.grants)
+    if lacks_super:
+        missing.append(MYROCKS_GRANT)
+    user, _, host = _one(answers["account"]).rpartition("@")
+    account = f"`{user}`@`{host}`"
+    statements = [f"GRANT {', '.join(missing)} ON *.* TO {account};"] if missing else []
+    statements += [f"GRANT SELECT ON performance_schema.{table} TO {account};" for table in tables]
+    why = " (the server has MyRocks, for which the backup tool needs SUPER)" if lacks_super else ""
+    raise Refused(503, f"the backup user lacks a grant{why}; type: {' '.join(statements)}", cause="grants")
 
 
-def _facts(
-    engine: Engine, variables: dict[str, str], binlogs: dict[str, int], gtid: str | None
-) -> ServerFacts:
-    version = variables.get("version", "")
+def _facts(engine: Engine, variables: dict[str, str], answers: Mapping[str, Answer]) -> ServerFacts:
+    version = variables["version"]
     is_mariadb = "mariadb" in (version + variables.get("version_comment", "")).lower()
     if is_mariadb != (engine.name == "mariadb"):
         raise Refused(503, f"db_type is {engine.name}, but the server is {version}")
     data_dir = Path(os.path.realpath(variables["datadir"]))
-    lsn = int(variables.get("innodb_lsn_current") or variables.get("innodb_redo_log_current_lsn") or "0")
-    size, tablespaces = _data(data_dir, set(binlogs))
-    checkpoint = (
-        variables.get("innodb_lsn_last_checkpoint") or variables.get("innodb_redo_log_checkpoint_lsn") or lsn
-    )
+    status = _pairs(answers["status"])
+    lsn = _number(status, _LSNS)
+    if lsn is None:
+        why = answers["status"].error or "is InnoDB switched off?"
+        raise Refused(503, f"the server does not tell InnoDB's log sequence number: {why}")
+    binlogs = _binlogs(answers["binlogs"]) if variables["log_bin"] == "ON" else None
+    size, tablespaces = _data(data_dir, set(binlogs or ()))
     return ServerFacts(
         origin=Origin(
             version=version.split("-", 1)[0],
@@ -183,11 +252,19 @@ def _facts(
             encrypts=any(_value(variables, name).upper() not in ("", "OFF", "0") for name in ENCRYPTING),
         ),
         lsn=lsn,
-        binlogs=binlogs if variables.get("log_bin") == "ON" else None,
-        gtid_at_base=gtid,
-        data_bytes=size + max(0, lsn - int(checkpoint)),
+        binlogs=binlogs,
+        gtid_at_base=None
+        if answers["gtid"].error or _one(answers["gtid"]) == "NULL"
+        else _one(answers["gtid"]),
+        data_bytes=size + max(0, lsn - (_number(status, _CHECKPOINTS) or lsn)),
         tablespaces=tablespaces,
     )
+
+
+def _binlogs(answer: Answer) -> dict[str, int] | None:
+    """Return the binary logs with their bytes, None where the server does not tell."""
+    rows = [row for row in answer.rows if len(row) > 1 and row[1].isdigit()]
+    return None if answer.error else {row[0]: int(row[1]) for row in rows}
 
 
 def _ibdata(data_dir: Path, variables: dict[str, str]) -> tuple[int, int]:
@@ -234,35 +311,3 @@ def _data(data_dir: Path, binlogs: set[str]) -> tuple[int, int]:
                 continue
             tablespaces += name.endswith(".ibd")
     return total, tablespaces
-
-
-def server_process(data_dir: Path) -> bool:
-    """Tell whether a server process works in the data directory.
-
-    A server changes into its data directory at start. One that root started and that then became another user keeps
-    that from us; unless its command line names another data directory, it counts as working in this one.
-    """
-    real = os.path.realpath(data_dir)
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if (entry / "comm").read_text().strip() not in _SERVERS:
-                continue
-            words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            named = [word.partition("=")[2] for word in words if word.startswith("--datadir=")]
-            if any(os.path.realpath(name) == real for name in named):
-                return True
-            if not named and _works_in(entry, real):
-                return True
-        except OSError:
-            continue  # It has ended.
-    return False
-
-
-def _works_in(process: Path, data_dir: str) -> bool:
-    try:
-        return str((process / "cwd").readlink()) == data_dir
-    except PermissionError:
-        owner = re.search(r"^Uid:\s+\d+\s+(\d+)", (process / "status").read_text(), re.MULTILINE)
-        return owner is not None and int(owner[1]) == os.geteuid()

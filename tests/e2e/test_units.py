@@ -82,14 +82,14 @@ def test_backups_and_a_restore_through_the_api(machine: Machine, api: Api) -> No
 
 def test_the_running_server_is_seen_and_left_alone(machine: Machine, api: Api) -> None:
     reply = api.request("POST", "/restore", {"id": "second", "target": "database"})
-    assert (reply.status, reply.body["detail"]) == (503, "server is not stopped")
+    assert (reply.status, reply.body["detail"].partition(":")[0]) == (503, "server is not stopped")
     # Deaf, it is known by its process alone.
     machine.run("pkill -STOP --exact mariadbd")
     try:
         reply = api.request("POST", "/restore", {"id": "second", "target": "database"})
     finally:
         machine.run("pkill -CONT --exact mariadbd")
-    assert (reply.status, reply.body["detail"]) == (503, "server is not stopped")
+    assert (reply.status, reply.body["detail"].partition(":")[0]) == (503, "server is not stopped")
 
 
 def test_a_backup_is_proven_by_a_server_of_its_own_in_the_units_confines(machine: Machine, api: Api) -> None:

@@ -240,10 +240,11 @@ def test_a_flipped_bit_fails_a_restore_and_names_the_file(rig: Rig, base: str, f
 
 
 def test_restore_onto_a_running_server(rig: Rig, base: str) -> None:
-    assert rig.refused("POST", "/restore", {"id": base, "target": "database"}) == (
-        503,
-        "server is not stopped",
-    )
+    status, line = rig.refused("POST", "/restore", {"id": base, "target": "database"})
+    server = rig.sandbox.process("mariadbd")
+    assert server is not None
+    assert (status, line.partition(" (")[0]) == (503, f"server is not stopped: process {server.pid}")
+    assert line.endswith(f" works in {rig.data}; type: kill {server.pid}")
 
 
 @pytest.mark.parametrize("name", ["mariadbd.pid", ".hidden", "lost+found/"])

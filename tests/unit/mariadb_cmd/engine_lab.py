@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 import uuid
@@ -270,8 +271,30 @@ class Lab:
         return found[0]
 
 
+_CLIENT = """
+import json, sys
+told, fails, closed = json.loads({facts!r})
+if closed:
+    sys.exit(closed)
+for number, line in enumerate(sys.stdin, start=1):
+    statement = line.strip().rstrip(";")
+    failed = next((fails[begin] for begin in fails if statement.startswith(begin)), None)
+    if failed:
+        code, _, said = failed.partition(" ")
+        dashes = "--------------"
+        sys.stderr.write(f"{{dashes}}\\n{{statement}}\\n{{dashes}}\\n\\n")
+        sys.stderr.write(f"ERROR {{code}} (HY000) at line {{number}}: {{said}}\\n")
+        continue
+    if statement.startswith("SELECT '#"):
+        sys.stdout.write(statement.split("'")[1] + "\\n")
+    sys.stdout.write(next((told[begin] for begin in told if statement.startswith(begin)), ""))
+"""
+
+
 class Client:
-    """The database's client as a program that gives these answers; ``server`` of the lab is its data directory."""
+    """The database's client as a program that gives these answers; ``server`` of the lab is its data directory.
+
+    ``errors`` is what it ends with before it asks anything; ``fails`` what a statement that begins so fails with."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -284,22 +307,54 @@ class Client:
             "innodb_data_file_path": "ibdata1:12M:autoextend",
             "innodb_log_group_home_dir": "./",
             "innodb_undo_directory": "./",
-            "Innodb_lsn_current": "9000",
         }
-        self.account = "#account\tbackup@localhost\tNULL"
-        self.binlogs = "bin.000003\t700\nbin.000004\t100"
+        self.status = {"Innodb_lsn_current": "9000"}
+        self.account = "backup@localhost"
+        self.gtid = "NULL"
+        self.binlogs = "bin.000003\t700\nbin.000004\t100\n"
+        self.limit = "18446744073709551615"
+        self.myrocks = "0"
+        self.grants = "GRANT RELOAD, PROCESS ON *.* TO `backup`@`localhost`\n"
         self.errors = ""
+        self.fails: dict[str, str] = {}
 
     def settings(self) -> Settings:
         """Return settings with which this client is asked."""
-        variables = "\n".join(f"{name}\t{value}" for name, value in self.rows.items())
-        lines = (self.account, variables, "#binlogs", self.binlogs, "#probes")
-        told = "".join(f"{line}\n" for line in lines if line) if self.account else ""
-        source = (
-            f"import sys\nsys.stdin.read()\nsys.stdout.write({told!r})\nsys.stderr.write({self.errors!r})\n"
-        )
-        program(self.lab.root / "mariadb", source + ("sys.exit(1)\n" if self.errors else ""))
+        lines = {
+            "SHOW VARIABLES": _rows(self.rows),
+            "SHOW GLOBAL VARIABLES": _rows({"datadir": self.rows["datadir"]}),
+            "SHOW GLOBAL STATUS": _rows({"Uptime": "10", **self.status}),
+            "SELECT CURRENT_USER()": f"{self.account}\n",
+            "SELECT @@GLOBAL.sql_select_limit": f"{self.limit}\n",
+            "SELECT COUNT(*) FROM information_schema.plugins": f"{self.myrocks}\n",
+            "SHOW GRANTS": self.grants,
+            "SELECT BINLOG_GTID_POS": f"{self.gtid}\n",
+            "SELECT NULL": "NULL\n",
+            "SHOW BINARY LOGS": self.binlogs,
+        }
+        source = _CLIENT.format(facts=json.dumps([lines, self.fails, self.errors]))
+        program(self.lab.root / "mariadb", source)
         return replace(self.lab.settings, data_dir=self.lab.server)
+
+
+def _rows(pairs: dict[str, str]) -> str:
+    return "".join(f"{name}\t{value}\n" for name, value in pairs.items())
+
+
+@contextmanager
+def server_in(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that is called mariadbd and works in this folder."""
+    path = program(
+        folder.parent / "mariadbd",
+        "import time, sys; sys.stdout.write('up'); sys.stdout.flush(); time.sleep(60)",
+    )
+    with subprocess.Popen([str(path), *words], cwd=folder, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.read(2)
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager

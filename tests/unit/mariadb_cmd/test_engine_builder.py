@@ -12,7 +12,7 @@ from dbcalm_mariadb_cmd.builder import (
     Effort,
     backup_argv,
     client_argv,
-    facts_sql,
+    fact_questions,
     prepare_argvs,
 )
 
@@ -111,6 +111,8 @@ def test_client_goes_on_after_an_error_and_answers_in_columns() -> None:
         "--batch",
         "--skip-column-names",
         "--connect-timeout=5",
+        "--default-character-set=utf8mb4",
+        "--loose-skip-reconnect",
         "--force",
     ]
 
@@ -150,22 +152,15 @@ def test_what_differs_between_the_vendors() -> None:
     assert mysql.grants == ("BACKUP_ADMIN", "PROCESS", "RELOAD", "LOCK TABLES", "REPLICATION CLIENT")
 
 
-def test_facts_run_the_statements_that_a_backup_ends_with() -> None:
-    lines = facts_sql(ENGINES["mariadb"], Binlog("bin.000003", 512, "0-1-7")).splitlines()
-    assert lines[0] == "SELECT '#account', CURRENT_USER(), BINLOG_GTID_POS('bin.000003', 512);"
-    assert lines[lines.index("SELECT '#probes';") + 1 :] == [
-        "SET SESSION lock_wait_timeout = 3;",  # Nobody waits for a lock that another backup holds.
-        "BACKUP STAGE START;",
-        "BACKUP STAGE END;",
-        "SHOW ENGINE INNODB STATUS;",
-        "SHOW MASTER STATUS;",
-    ]
+def test_facts_are_questions_of_one_statement_each() -> None:
+    asked = fact_questions(ENGINES["mariadb"], Binlog("bin.000003", 512, "0-1-7"))
+    assert asked["gtid"] == "SELECT BINLOG_GTID_POS('bin.000003', 512)"
+    assert not [sql for sql in asked.values() if ";" in sql or "\n" in sql]
 
 
-def test_facts_without_a_base_or_of_mysql_ask_for_no_gtid() -> None:
-    assert facts_sql(ENGINES["mariadb"], None).startswith("SELECT '#account', CURRENT_USER(), NULL;")
-    base = Binlog("bin.000003", 512, "")
-    assert facts_sql(ENGINES["mysql"], base).startswith("SELECT '#account', CURRENT_USER(), NULL;")
+@pytest.mark.parametrize(("engine", "base"), [("mariadb", None), ("mysql", Binlog("bin.000003", 512, ""))])
+def test_facts_without_a_base_or_of_mysql_ask_for_no_gtid(engine: str, base: Binlog | None) -> None:
+    assert fact_questions(ENGINES[engine], base)["gtid"] == "SELECT NULL"
 
 
 REAL = shutil.which("mariadb-backup")

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine_lab import CANNOT_CONNECT, Client, Lab, manifest, shell
+from engine_lab import CANNOT_CONNECT, Client, Lab, manifest, server_in, shell
 
 from dbcalm_mariadb_cmd import preflight
-from dbcalm_mariadb_cmd.adapter import server
+from dbcalm_mariadb_cmd.adapter import asking, server
 from dbcalm_mariadb_cmd.adapter.linux import birth_time
 from dbcalm_mariadb_cmd.builder import ENGINES, Binlog
 from dbcalm_mariadb_cmd.errors import Refused
@@ -154,9 +154,43 @@ class TestCredentials:
         assert NO_CREDENTIALS in refused(check[0], *check[1])[1]
 
 
-DENIED = (
-    "ERROR 1227 (42000) at line 9: Access denied; you need (at least one of) the {} privilege(s) for this"
+REFUSED = (
+    "Received error packet before completion of TLS handshake. The authenticity of the following error cannot be "
+    "verified"
 )
+SILENCES = [
+    ("ERROR 1040 (08004): Too many connections", "too many connections", None),
+    (f"ERROR 2002 (HY000): {REFUSED}: 1040 - Too many connections", "too many connections", None),
+    (
+        "ERROR 1045 (28000): Access denied for user 'b'@'localhost' (using password: YES)",
+        "Access denied",
+        "login",
+    ),
+    ("ERROR 1698 (28000): Access denied for user 'b'@'localhost'", "dbcalm setup", "login"),
+    ("ERROR 1862 (HY000): Your password has expired.", "has expired: run: dbcalm setup", "login"),
+    ("ERROR 4151 (HY000): Access denied, this account is locked", "is locked: run: dbcalm setup", "login"),
+    ("ERROR 3118 (HY000): Access denied. Account is locked.", "is locked: run: dbcalm setup", "login"),
+    ("ERROR 1129 (HY000): Host 'localhost' is blocked", "FLUSH HOSTS", None),
+    (f"ERROR 2002 (HY000): {REFUSED}: 1129 - Host 'localhost' is blocked", "FLUSH HOSTS", None),
+    ("ERROR 1203 (42000): User b has more than 'max_user_connections'", "max_user_connections", None),
+    ("ERROR 1053 (08S01): Server shutdown in progress", "is shutting down", None),
+    ("ERROR 2005 (HY000): Unknown server host 'nosuch.invalid' (-2)", "is not known", None),
+    ("ERROR 2026 (HY000): TLS/SSL error: SSL is required", "no encrypted connection", None),
+    ("ERROR 2059 (HY000): Authentication plugin 'x' cannot be loaded", "cannot log in", None),
+    (CANNOT_CONNECT.replace("(2)", "(13)"), "may not use the server's socket", None),
+    (CANNOT_CONNECT.replace("(2)", "(11)"), "takes connections and says nothing", None),
+    (
+        "ERROR 2013 (HY000): Lost connection to server at 'handshake: reading initial communication packet', "
+        "system error: 110",
+        "takes connections and says nothing",
+        None,
+    ),
+    ("ERROR 2003 (HY000): Can't connect to server on '10.0.0.1' (113)", "cannot be reached", None),
+    ("ERROR 4242 (HY000): Something new", "does not let the user of", None),
+]
+"""What a client says that gets no answer, what is to be told of it, and what that is for ``dbcalm setup``."""
+
+DENIED = "1227 Access denied; you need (at least one of) the {} privilege(s) for this"
 
 
 @pytest.fixture
@@ -195,15 +229,31 @@ class TestReadyForBackup:
         assert ready(client).server.data_bytes == before + 1000
 
     def test_gtid_is_that_at_the_bases_position(self, client: Client) -> None:
-        client.account = "#account\tb@localhost\t0-1-7"
+        client.gtid = "0-1-7"
         base = manifest(binlog=Binlog("bin.000003", 512, "0-1-7"))
         assert preflight.ready_for_backup(client.settings(), base).server.gtid_at_base == "0-1-7"
 
     def test_without_a_binary_log(self, client: Client) -> None:
         client.rows["log_bin"] = "OFF"
-        client.binlogs = ""
-        client.errors = "ERROR 1381 (HY000) at line 5: You are not using binary logging"
-        assert ready(client).server.binlogs is None
+        client.fails = {
+            "SHOW BINARY LOGS": "1381 You are not using binary logging",
+            "SELECT BINLOG_GTID_POS": "1381 You are not using binary logging",
+        }
+        base = manifest(binlog=Binlog("bin.000003", 512, "0-1-7"))
+        found = preflight.ready_for_backup(client.settings(), base).server
+        assert (found.binlogs, found.gtid_at_base) == (None, None)
+
+    @pytest.mark.parametrize(
+        "question", ["SHOW BINARY LOGS", "SELECT BINLOG_GTID_POS", "SELECT COUNT(*)", "SHOW GRANTS", "SET"]
+    )
+    def test_a_question_that_fails_takes_no_other_with_it(self, client: Client, question: str) -> None:
+        client.fails = {question: "29 File './bin.000003' not found"}
+        client.gtid = "0-1-7"
+        base = manifest(binlog=Binlog("bin.000003", 512, "0-1-7"))
+        found = preflight.ready_for_backup(client.settings(), base).server
+        assert found.binlogs == (None if "LOGS" in question else {"bin.000003": 700, "bin.000004": 100})
+        assert found.gtid_at_base == (None if "GTID" in question else "0-1-7")
+        assert found.lsn == 9000
 
     def test_what_lies_elsewhere(self, lab: Lab, client: Client) -> None:
         undo = lab.root / "undo"
@@ -218,17 +268,93 @@ class TestReadyForBackup:
             found = preflight.ready_for_backup(replace(settings, data_dir=configured), None)
             assert found.server.origin.data_dir == str(lab.server)
 
-    @pytest.mark.parametrize("number", [2002, 2003, 2006, 2013])
-    def test_no_server(self, client: Client, number: int) -> None:
-        client.account, client.errors = "", CANNOT_CONNECT.replace("2002", str(number))
+    @pytest.mark.parametrize(
+        "error",
+        [
+            CANNOT_CONNECT,
+            CANNOT_CONNECT.replace("(2)", "(111)"),
+            "ERROR 2003 (HY000): Can't connect to server on '127.0.0.1' (111 \"Connection refused\")",
+            "ERROR 2002 (HY000): Can't connect to server on '127.0.0.1' (115)",
+        ],
+    )
+    def test_no_server(self, client: Client, error: str) -> None:
+        client.errors = error
         assert refused(ready, client) == (503, "server is not running")
 
-    def test_a_wrong_password(self, client: Client) -> None:
-        client.account = ""
-        client.errors = "ERROR 1045 (28000): Access denied for user 'b'@'localhost' (using password: YES)"
-        code, sentence = refused(ready, client)
+    def test_nobody_listens_and_a_server_works_in_the_data_directory(self, lab: Lab, client: Client) -> None:
+        client.errors = CANNOT_CONNECT
+        with server_in(lab.server) as process:
+            code, sentence = refused(ready, client)
         assert code == 503
-        assert sentence == f"the database refuses the user of {client.lab.credentials}: {client.errors}"
+        assert sentence.startswith(f"process {process.pid} (")
+        assert f" works in {lab.server}, and nobody listens where " in sentence
+
+    @pytest.mark.parametrize(("error", "told", "cause"), SILENCES)
+    def test_each_other_silence_has_its_own_sentence(
+        self, client: Client, error: str, told: str, cause: str | None
+    ) -> None:
+        client.errors = error
+        with pytest.raises(Refused) as refusal:
+            ready(client)
+        assert (refusal.value.code, refusal.value.data.get("cause")) == (503, cause)
+        assert told in str(refusal.value)
+        assert "not running" not in str(refusal.value)
+
+    @pytest.mark.parametrize(
+        ("number", "told"),
+        [
+            ("2013 Lost connection to server during query", "in the middle of its questions"),
+            ("2006 Server has gone away", "in the middle of its questions"),
+            ("1927 Connection was killed", "in the middle of its questions"),
+            ("1184 Aborted connection 6 (init_connect command failed)", "GRANT CONNECTION ADMIN"),
+            ("1820 You must SET PASSWORD", "has expired: run: dbcalm setup"),
+            ("1226 User 'b' has exceeded the 'max_queries_per_hour' resource", "may ask no more"),
+            ("3032 The server is currently in offline mode", "offline_mode = OFF"),
+        ],
+    )
+    @pytest.mark.parametrize("statement", ["SET SESSION lc_messages", "SHOW VARIABLES", "SHOW GLOBAL STATUS"])
+    def test_a_server_that_ends_the_session(
+        self, client: Client, statement: str, number: str, told: str
+    ) -> None:
+        client.fails = {statement: number}
+        code, sentence = refused(ready, client)
+        assert (code, told in sentence) == (503, True), sentence
+
+    def test_not_all_of_an_answer_is_no_fact(self, client: Client) -> None:
+        client.limit, client.rows = "1", {"datadir": client.rows["datadir"]}
+        code, sentence = refused(ready, client)
+        assert (code, "SET GLOBAL sql_select_limit" in sentence) == (503, True), sentence
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("version", ""), ("version", "odd"), ("datadir", "here"), ("log_bin", "")]
+    )
+    def test_an_answer_of_another_form_is_no_fact(self, client: Client, name: str, value: str) -> None:
+        client.rows[name] = value
+        code, sentence = refused(ready, client)
+        told = sentence.partition("in a form that is not known: ")[2]
+        assert (code, name in told) == (503, True), sentence
+
+    def test_the_tools_own_question_fails(self, client: Client) -> None:
+        client.fails = {"SHOW VARIABLES": "1104 The SELECT would examine more than MAX_JOIN_SIZE rows"}
+        code, sentence = refused(ready, client)
+        assert (code, "the backup tool cannot work" in sentence) == (503, True)
+        assert "MAX_JOIN_SIZE" in sentence
+
+    @pytest.mark.parametrize("told", ["", "x"])
+    def test_no_log_sequence_number(self, client: Client, told: str) -> None:
+        client.status = {"Innodb_lsn_current": told}
+        code, sentence = refused(ready, client)
+        assert (code, "log sequence number" in sentence) == (503, True)
+
+    def test_myrocks_needs_super(self, client: Client) -> None:
+        client.myrocks = "1"
+        with pytest.raises(Refused) as refusal:
+            ready(client)
+        assert refusal.value.data["cause"] == "grants"
+        assert "GRANT SUPER ON *.* TO `backup`@`localhost`;" in str(refusal.value)
+        for has in ("ALL PRIVILEGES", "RELOAD, SUPER, PROCESS"):
+            client.grants = f"GRANT {has} ON *.* TO `backup`@`localhost`\n"
+            ready(client)
 
     @pytest.mark.parametrize(
         ("denied", "grants"),
@@ -241,20 +367,21 @@ class TestReadyForBackup:
         ],
     )
     def test_a_missing_grant_names_what_to_type(self, client: Client, denied: list[str], grants: str) -> None:
-        client.errors = "\n".join(DENIED.format(name) for name in denied)
+        statements = ("BACKUP STAGE START", "SHOW ENGINE INNODB STATUS")
+        client.fails = dict(zip(statements, map(DENIED.format, denied), strict=False))
         assert refused(ready, client) == (
             503,
             f"the backup user lacks a grant; type: GRANT {grants} ON *.* TO `backup`@`localhost`;",
         )
 
     def test_a_backup_by_somebody_else(self, client: Client) -> None:
-        client.errors = "ERROR 1205 (HY000) at line 9: Lock wait timeout exceeded; try restarting transaction"
+        client.fails = {"BACKUP STAGE START": "1205 Lock wait timeout exceeded; try restarting transaction"}
         with pytest.raises(Refused) as lock:
             ready(client)
         assert (lock.value.code, lock.value.data) == (409, {"job_id": None})
 
     def test_a_client_that_fails_in_another_way(self, client: Client) -> None:
-        client.account, client.errors = "", "mariadb: unknown option '--frob'"
+        client.errors = "mariadb: unknown option '--frob'"
         assert refused(ready, client) == (503, "the database client failed: mariadb: unknown option '--frob'")
 
     def test_a_server_of_another_vendor(self, client: Client) -> None:
@@ -290,7 +417,7 @@ class TestReadyForBackup:
 class TestReadyForRestore:
     def check(self, client: Client, target: str = "database", **origin: object) -> Path:
         """Ask for a restore; nothing answers at the server's socket."""
-        client.account, client.errors = "", CANNOT_CONNECT
+        client.errors = CANNOT_CONNECT
         lab = client.lab
         settings = replace(client.settings(), data_dir=lab.data)
         made = lab.back_up(f"b{lab.seq}")
@@ -345,27 +472,26 @@ class TestReadyForRestore:
         assert refused(self.check, client) == (409, expected)
         self.check(client, "folder")
 
-    @pytest.mark.parametrize("answer", ["it lets us in", "wrong password", "too many connections"])
-    def test_a_server_that_answers_is_not_stopped(self, client: Client, answer: str) -> None:
-        client.errors = {
-            "wrong password": "ERROR 1045 (28000): Access denied for user 'b'@'localhost'",
-            "too many connections": "ERROR 1040 (08004): Too many connections",
-        }.get(answer, "")
+    @pytest.mark.parametrize("error", ["", *(error for error, _, _ in SILENCES)])
+    def test_a_server_that_answers_is_not_stopped(self, client: Client, error: str) -> None:
+        client.errors = error
         settings = replace(client.settings(), data_dir=client.lab.data)
         arguments = (settings, [manifest()], "database", client.lab.data)
-        assert refused(preflight.ready_for_restore, *arguments) == (503, "server is not stopped")
+        code, sentence = refused(preflight.ready_for_restore, *arguments)
+        assert code == 503
+        assert sentence.startswith("server is not stopped: ")
 
     def test_not_stopped_is_told_before_not_empty(self, client: Client) -> None:
         (client.lab.data / "ibdata1").touch()
         settings = replace(client.settings(), data_dir=client.lab.data)
         arguments = (settings, [manifest()], "database", client.lab.data)
-        assert refused(preflight.ready_for_restore, *arguments) == (503, "server is not stopped")
+        assert refused(preflight.ready_for_restore, *arguments)[1].startswith("server is not stopped: ")
 
 
 def test_a_server_that_hangs_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SECONDS", 0.05)
+    monkeypatch.setattr(asking, "SECONDS", 0.05)
     hanging = shell(lab.root / "mariadb", "exec sleep 5")
-    code, sentence = refused(server.read_facts, ENGINES["mariadb"], hanging, lab.credentials, None)
+    code, sentence = refused(server.read_facts, ENGINES["mariadb"], hanging, lab.credentials, None, lab.data)
     assert (code, sentence) == (503, "the database does not answer within 0.05 s")
     assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and is_child_called(pid, "sleep")]
 

@@ -2,15 +2,11 @@
 
 import os
 import shutil
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine_lab import Lab, contents, output, program, wait_until
+from engine_lab import Lab, contents, output, server_in, wait_until
 
 from dbcalm_mariadb_cmd import restore, runner
 from dbcalm_mariadb_cmd.errors import JobFailed
@@ -206,26 +202,10 @@ def test_what_appears_in_the_data_directory_meanwhile_is_left_alone(
     assert contents(lab.data) == {"mysqld.pid": b"1"}
 
 
-@contextmanager
-def server_in(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process that is called mariadbd and works in this folder."""
-    path = program(
-        folder.parent / "mariadbd",
-        "import time, sys; sys.stdout.write('up'); sys.stdout.flush(); time.sleep(60)",
-    )
-    with subprocess.Popen([str(path), *words], cwd=folder, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.read(2)
-            yield process
-        finally:
-            process.kill()
-
-
 def test_a_server_that_was_started_meanwhile_stops_the_restore(lab: Lab, states: dict[str, Tree]) -> None:
     with server_in(lab.data):
         end = attempt(lab, lab.restore_job(CHAINS[0]))
-    assert str(end.error) == "server is not stopped"
+    assert str(end.error).startswith("server is not stopped: process ")
     assert list(lab.data.iterdir()) == []
 
 
@@ -299,28 +279,3 @@ def test_a_restore_to_a_folder_that_was_in_place_is_done(lab: Lab, states: dict[
     assert runner.settle(job) == runner.End()
     assert of_the_server(Path(job.target_path)) == states["inc1"]
     assert not job.working.exists()
-
-
-class TestServerProcess:
-    def test_none(self, lab: Lab) -> None:
-        assert not restore.server_process(lab.data)
-
-    def test_by_the_folder_that_it_works_in(self, lab: Lab) -> None:
-        with server_in(lab.data):
-            assert restore.server_process(lab.data)
-            assert not restore.server_process(lab.server)
-        assert not restore.server_process(lab.data)
-
-    def test_by_its_command_line(self, lab: Lab) -> None:
-        with server_in(lab.server, f"--datadir={lab.data}"):
-            assert restore.server_process(lab.data)
-
-    def test_through_a_link_to_the_data_directory(self, lab: Lab) -> None:
-        (lab.root / "link").symlink_to(lab.data)
-        with server_in(lab.data):
-            assert restore.server_process(lab.root / "link")
-
-    def test_is_quick(self, lab: Lab) -> None:
-        began = time.perf_counter()
-        restore.server_process(lab.data)
-        assert time.perf_counter() - began < 1
