@@ -102,7 +102,7 @@ class TestSpace:
     def test_is_too_little(self, lab: Lab) -> None:
         code, sentence = refused(preflight.require_space, lab.backups, 1 << 60, "the backup")
         assert code == 507
-        assert sentence.startswith(f"disk full: the backup needs about 1,152.9 PB in {lab.backups}, ")
+        assert sentence.startswith(f"disk full: the backup needs about 1152.9 PB in {lab.backups}, ")
 
     def test_keeps_a_reserve(self, tmp_path: Path, mount: Callable[[Path, int], Path]) -> None:
         small = mount(tmp_path / "small", 60 << 10)
