@@ -18,7 +18,7 @@ WHOLE_INTERVALS = {
 """Intervals that cron keeps evenly. It starts the step anew at each full hour or day and reads a step that is too
 large as "once" (Debian's cron 3.0: ``*/90`` minutes runs hourly), so only divisors mean what they say."""
 
-_NEEDS = {
+NEEDS = {
     "daily": ("hour", "minute"),
     "weekly": ("day_of_week", "hour", "minute"),
     "monthly": ("day_of_month", "hour", "minute"),
@@ -51,7 +51,7 @@ class CronSchedule:
         require_integer(self.id, "id", 1, _LARGEST_ID)
         require_word(self.backup_type, "backup_type", BACKUP_TYPES)
         require_word(self.frequency, "frequency", FREQUENCIES)
-        for name in _NEEDS[self.frequency]:
+        for name in NEEDS[self.frequency]:
             if getattr(self, name) is None:
                 raise InvalidCommand(
                     f"{name} is needed by a schedule that runs {_ADVERBS[self.frequency]}", name

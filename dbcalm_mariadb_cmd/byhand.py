@@ -48,7 +48,7 @@ def instructions(chain: list[Manifest], places: Places) -> str:
 def _about(newest: Manifest) -> str:
     lines = [
         f"The {newest.type} backup {newest.id} of {newest.engine} {newest.server.version}, whole at {newest.end_time}.",
-        "Where DBCalm runs, `dbcalm restore` does all of this and checks more. Here it is done as root, in one bash,",
+        "Where DBCalm runs, `dbcalm restore ID` does all this and checks more. Here it is done as root, in one bash,",
         "one block after the other. Where a command fails, stop.",
     ]
     if newest.binlog:

@@ -61,7 +61,7 @@ def _require_file(file: Path | None, sealed: Manifest) -> None:
         raise Refused(
             409,
             f"backup {sealed.id} is {_sealed_to(sealed)}: give the identity with the restore "
-            "(dbcalm restore --identity-stdin), or name its file in encryption_identity_file",
+            "(dbcalm restore ID --target folder --identity-stdin), or name its file in encryption_identity_file",
         )
     try:
         with file.open("rb") as opened:

@@ -12,11 +12,20 @@ from dbcalm.cli.system import services
 from dbcalm.domain import times, views
 from dbcalm.domain.entities import Plan
 from dbcalm.domain.schedules import LISTING, State, describe, when
+from dbcalm.errors import InvalidField
+from dbcalm_cmd.command import NEEDS
 from dbcalm_mariadb_cmd.command import LEVELS
 
 app = typer.Typer(no_args_is_help=True)
 
 _LARGEST = 2**53 - 1
+_EXAMPLES = {
+    "daily": "--hour 2 --minute 30",
+    "weekly": "--day-of-week 0 --hour 2 --minute 30",
+    "monthly": "--day-of-month 1 --hour 2 --minute 30",
+    "hourly": "--minute 15",
+    "interval": "--interval-value 4 --interval-unit hours",
+}
 _COLUMNS = ("id", "what", "when", "keep", "next_run", "last_run", "last_status")
 
 
@@ -141,6 +150,7 @@ def add(
         verify_level=verify_level,
         enabled=not disabled,
     )
+    _require_whole(plan)
     _told(services().schedules.create(caller(), plan), "added", as_json=as_json)
 
 
@@ -211,6 +221,15 @@ def enable(id: Id) -> None:
 def disable(id: Id) -> None:
     """Keep a schedule, but do not run it."""
     _told(services().schedules.change(caller(), id, enabled=False), "disabled", as_json=False)
+
+
+def _require_whole(plan: Plan) -> None:
+    """Raise InvalidField unless all is given that a frequency needs; name all that is missing."""
+    frequency = plan.frequency
+    missing = [f"--{name.replace('_', '-')}" for name in NEEDS[frequency] if getattr(plan, name) is None]
+    if missing:
+        words = f"{', '.join(missing[:-1])} and {missing[-1]}" if len(missing) > 1 else missing[0]
+        raise InvalidField("--frequency", f"{frequency} needs {words} too, such as {_EXAMPLES[frequency]}")
 
 
 def _word(given: enum.StrEnum | None) -> str | None:

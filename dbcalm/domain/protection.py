@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from dbcalm.domain.advice import ADD_FULL, ADD_INCREMENTAL, ADD_VERIFY, MAKE_FULL
+
 PROVEN = 2
 """The lowest level of proof for which a backup was brought back."""
 
@@ -108,20 +110,20 @@ def _bytes(chain: Sequence[Point]) -> int:
 def _better(found: Protection, habits: Habits, fulls: int) -> Iterator[str]:
     age, proven_age = found.recovery_point_seconds, found.proven_point_seconds
     if age is None:
-        yield "make a full backup: dbcalm backup full"
+        yield f"make a full backup: {MAKE_FULL}"
         return
     if not habits.makes:
-        yield "let a schedule make backups: dbcalm schedules add"
+        yield f"let a schedule make backups: {ADD_FULL}"
     elif age > _OFTEN_ENOUGH.total_seconds():
-        yield "make backups more often: add an incremental schedule, such as an hourly one"
+        yield f"make backups more often: {ADD_INCREMENTAL}"
     if proven_age is None:
         yield "prove that the newest backup comes back: dbcalm verify"
     elif proven_age > _PROVEN_LATELY.total_seconds():
         yield "prove a newer backup: dbcalm verify"
     if not habits.verifies:
-        yield "let a schedule verify: dbcalm schedules add verify --frequency weekly"
+        yield f"let a schedule verify: {ADD_VERIFY}"
     if fulls == 1:
-        yield "make a second full backup: all that is there builds on one"
+        yield f"make a second full backup, as all that is there builds on one: {MAKE_FULL}"
     if len(found.chain) > _LONG_CHAIN:
         yield f"shorten the chain of {len(found.chain)} backups: max_chain_length, or dbcalm backup full --synthetic"
     if (found.recovery_seconds or 0.0) > _LONG_RESTORE and habits.is_kept_warm is False:

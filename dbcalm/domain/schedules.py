@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dbcalm.domain import times
+from dbcalm.domain.advice import ADD_FULL
 from dbcalm.domain.due import last_due, next_due
 from dbcalm.domain.entities import Caller, Plan, Run, Schedule
 from dbcalm.domain.listing import BOOLEAN, INTEGER, TEXT, TIME, Listing, Page, Query
@@ -214,7 +215,7 @@ class Schedules:
         if present and self._store.never_had_any():
             return (
                 f"the cron file has {present} schedules that the catalogue does not know, as after its loss; they run "
-                "until schedules are saved: add them again with dbcalm schedules add"
+                f"until schedules are saved: add them again, such as with: {ADD_FULL}"
             )
         return (
             "the cron file is missing or was edited, so schedules may not run; the API puts it right within "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dbcalm.domain import times
+from dbcalm.domain.advice import ADD_FULL, MAKE_FULL
 from dbcalm.domain.backups import at_present
 from dbcalm.domain.entities import RUNNING, Backup, Process, Schedule
 from dbcalm.domain.jobs import Jobs, asked, granted
@@ -253,14 +254,14 @@ class Status:
         for one in found.items:
             yield (
                 f"backup {one.id} is suspect: {one.suspect}; see whether the disk is good, then look again with: "
-                f"dbcalm verify {one.id}, or delete it"
+                f"dbcalm verify {one.id}, or delete it with: dbcalm backups delete {one.id}"
             )
         if found.total > len(found.items):
             yield f"{found.total - len(found.items)} more are suspect: dbcalm backups list --query 'suspect|isnotnull'"
 
     def _of_backups(self, seen: Seen) -> Iterator[str]:
         if seen.newest["full"] is None:
-            yield "there is no full backup: make one with: dbcalm backup full"
+            yield f"there is no full backup: make one with: {MAKE_FULL}"
             return
         known = [one for one in seen.newest.values() if one is not None]
         youngest = min(map(self._age, known))
@@ -271,7 +272,7 @@ class Status:
         elif youngest > _LONGEST_WITHOUT:
             yield (
                 f"the newest backup is {youngest / 86400:.0f} days old, and no schedule is enabled: "
-                "add one with: dbcalm schedules add"
+                f"add one with: {ADD_FULL}"
             )
 
     def _of_set_aside(self, _seen: Seen) -> Iterator[str]:

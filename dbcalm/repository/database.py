@@ -143,8 +143,8 @@ def open_or_replace(path: Path) -> Database:
             saved = salvage(path.with_name(aside), connection)
         log.critical(
             "%s; it is kept as %s. A new one is filled from the journal and the backups on disk; of the old one %s "
-            "could be read: see that none is missing, with dbcalm users list, dbcalm clients list and dbcalm "
-            "schedules list",
+            "could be read: see that none is missing, with: dbcalm users list, dbcalm clients list, "
+            "dbcalm schedules list",
             error,
             aside,
             ", ".join(f"{count} {table}" for table, count in saved.items()),

@@ -24,7 +24,7 @@ def test_what_was_refused_and_what_failed_is_found(machine: Machine, api: Api) -
     assert f"job {done['pid']}: full backup {done['resource_id']}: success" in everything
     assert f"make full backup: began, job {done['pid']}" in everything
     assert done["pid"] not in machine.run(f"{documented()}")
-    machine.run("systemctl stop mariadb")
+    machine.run("systemctl stop mariadb.socket mariadb")
     try:
         by_cron = machine.try_to("runuser -u dbcalm -- dbcalm backup full --schedule-id 901")
         assert by_cron.returncode == 1, by_cron
@@ -32,7 +32,7 @@ def test_what_was_refused_and_what_failed_is_found(machine: Machine, api: Api) -
         assert by_root.returncode == 1, by_root
         assert api.request("POST", "/backups", {"type": "full", "schedule_id": 902}).status == 503
     finally:
-        machine.run("systemctl start mariadb")
+        machine.run("systemctl start mariadb.socket mariadb")
     service = "full backup, schedule {}: refused: server is not running"
     wait_for(lambda: service.format(902) in machine.run(BY_UNIT))
     assert service.format(901) in machine.run(BY_UNIT)

@@ -177,8 +177,9 @@ def test_options_alone_take_a_bare_host_to_its_first_backup(host: Host) -> None:
     } == {
         "full": ("weekly", 2),
         "incremental": ("daily", 3),
+        "verify": ("weekly", 4),
     }
-    assert host.sandbox.layout.cron_file.read_text().count("--schedule-id") == 2
+    assert host.sandbox.layout.cron_file.read_text().count("--schedule-id") == 3
     assert host.facts("status")["ok"] is True
     # The catalogue is dbcalm's alone.
     owners = {path.stat().st_uid for path in host.sandbox.layout.state.iterdir()}
@@ -304,7 +305,7 @@ class TestTheAccount:
     def test_is_explained_to_who_is_not_root(self, host: Host) -> None:
         done = host.run("--yes", as_user=True)
         assert "credentials file not found" in wrong(done)
-        assert "as root, dbcalm setup does it" in done.stdout
+        assert "to be done by root with: dbcalm setup" in done.stdout
         assert f"GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR ON *.* TO {USER};" in done.stdout
         assert not host.credentials.exists()
 
@@ -491,7 +492,8 @@ class TestOnATerminal:
         assert PASSWORD not in terminal.shown
         assert host.password() not in terminal.shown
         assert [user["username"] for user in host.facts("users", "list")] == ["carol"]
-        [schedule] = host.facts("schedules", "list")["items"]
+        proof, schedule = host.facts("schedules", "list")["items"]
+        assert (proof["backup_type"], proof["hour"]) == ("verify", 5)
         assert (schedule["frequency"], schedule["hour"], schedule["minute"]) == ("daily", 4, 5)
         assert len(host.facts("backups", "list")["items"]) == 1
 
@@ -530,6 +532,6 @@ def test_killed_at_any_time_it_ends_well_when_it_is_run_again(host: Host) -> Non
         done = host.whole()
         assert done.returncode == 0, (delay, done)
         assert len(host.facts("backups", "list")["items"]) == 1
-        assert len(host.facts("schedules", "list")["items"]) == 2
+        assert len(host.facts("schedules", "list")["items"]) == 3
         assert [path.name for path in host.credentials.parent.glob(".*")] == []
         assert wait_until(lambda: host.facts("status")["running"] is None, 30.0)

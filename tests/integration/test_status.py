@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,3 +129,37 @@ def test_with_several_things_wrong_the_most_urgent_comes_first(own: Rig) -> None
     own.sandbox.restart(ROOT_SERVICE)
     own.sandbox.start_db()
     assert attention(own) == []
+
+
+def test_what_protection_advises_can_be_typed_one_after_the_other(own: Rig) -> None:
+    """Each sentence ends with a command, which does what it says: then it is advised no more."""
+    done: list[str] = []
+    while advised := own.sandbox.cli("status", "--json"):
+        improve = json.loads(advised.stdout)["protection"]["improve"]
+        if not improve or improve[0] in done:
+            break
+        command = improve[0].split("dbcalm ", 1)[1]
+        typed = own.sandbox.cli(
+            *shlex.split(command), *(["--wait"] if command.startswith(("verify", "backup")) else [])
+        )
+        assert typed.returncode == 0, (improve[0], typed)
+        done.append(improve[0])
+    assert len(done) >= 3
+    assert attention(own) == []
+    for one in json.loads(own.sandbox.cli("schedules", "list", "--json").stdout)["items"]:
+        assert own.sandbox.cli("schedules", "delete", str(one["id"]), "--yes").returncode == 0
+
+
+def test_a_schedule_that_lacks_fields_is_told_all_of_them_at_once(own: Rig) -> None:
+    refused = own.sandbox.cli("schedules", "add", "verify", "--frequency", "weekly")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "dbcalm: --frequency weekly needs --day-of-week, --hour and --minute too, such as --day-of-week 0 --hour 2 "
+        "--minute 30\n",
+    )
+    advised = refused.stderr.split("such as ")[1].split()
+    added = own.sandbox.cli("schedules", "add", "verify", "--frequency", "weekly", *advised, "--json")
+    assert added.returncode == 0, added
+    assert (
+        own.sandbox.cli("schedules", "delete", str(json.loads(added.stdout)["id"]), "--yes").returncode == 0
+    )

@@ -59,7 +59,7 @@ class Mender:
             return engine
         try:
             if os.geteuid() != 0:
-                self._explain(Account(BACKUP_USER, ""), "as root, dbcalm setup does it")
+                self._explain(Account(BACKUP_USER, ""), "or to be done by root with: dbcalm setup")
             else:
                 self._put_right(engine["cause"])
         except AccountError as error:
@@ -73,7 +73,7 @@ class Mender:
         account = self._same_socket(there) if there else new(self._wish.socket)
         if self._wish.create is False:
             self._write(there, account)
-            self._explain(account, "then run dbcalm setup again")
+            self._explain(account, "then once more: dbcalm setup")
             return
         root = Administrator(self._settings, account)
         known = root.knows()  # Before the file is written: it names the socket by which this was heard.
@@ -90,7 +90,7 @@ class Mender:
             root.make(change=change)
             self._tell(f"{'changed' if known else 'created'} {account.name} in the database")
         else:
-            self._explain(account, "then run dbcalm setup again", change=change)
+            self._explain(account, "then once more: dbcalm setup", change=change)
 
     def _same_socket(self, there: Account) -> Account:
         if self._wish.socket not in ("", there.socket):

@@ -170,5 +170,5 @@ def _verdict(findings: Findings) -> int:
         print("all is well")
         return 0
     what = "1 thing is" if findings.wrong == 1 else f"{findings.wrong} things are"
-    say(f"dbcalm: {what} not right: see WRONG above, mend that, and run dbcalm setup again")
+    say(f"dbcalm: {what} not right: see WRONG above, mend that, and then run once more: dbcalm setup")
     return 1

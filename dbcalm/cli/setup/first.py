@@ -10,8 +10,11 @@ from dbcalm.cli import waiting
 from dbcalm.cli.setup.talk import Findings, Questions, clock
 from dbcalm.cli.start import caller
 from dbcalm.cli.users import ask_password
+from dbcalm.domain.advice import ADD_FULL
+from dbcalm.domain.backups import HIGHEST_LEVEL
 from dbcalm.domain.entities import RUNNING, Backup, Plan
 from dbcalm.domain.listing import Condition, Query
+from dbcalm.domain.processes import VERIFY
 from dbcalm.domain.schedules import describe
 from dbcalm.domain.services import Services
 from dbcalm.errors import Conflict
@@ -43,13 +46,14 @@ def plans(scheme: Scheme, hour: int, minute: int) -> list[Plan]:
     """Return the schedules of a scheme, in the order in which they can be added."""
     match scheme:
         case Scheme.DAILY:
-            return [_plan("full", "daily", hour, minute, days=7)]
+            return [_plan("full", "daily", hour, minute, days=7), _weekly_proof(hour + 1, minute)]
         case Scheme.WEEKLY:
             # The incremental comes an hour later, so that on Sundays it builds on the new full backup instead of being
             # in its way.
             return [
                 _plan("full", "weekly", hour, minute, days=14),
                 _plan("incremental", "daily", (hour + 1) % 24, minute, days=14),
+                _weekly_proof(hour + 2, minute),
             ]
     return []
 
@@ -63,6 +67,20 @@ def _plan(type: str, frequency: str, hour: int, minute: int, *, days: int) -> Pl
         minute=minute,
         retention_value=days,
         retention_unit="days",
+    )
+
+
+def _weekly_proof(hour: int, minute: int) -> Plan:
+    """Return the schedule that proves the newest backup, after those that make backups have had their hour; on the next
+    day where that is past midnight."""
+    day, hour = divmod(hour, 24)
+    return Plan(
+        backup_type=VERIFY,
+        frequency="weekly",
+        day_of_week=day,
+        hour=hour,
+        minute=minute,
+        verify_level=HIGHEST_LEVEL,
     )
 
 
@@ -92,10 +110,11 @@ def add_schedules(system: Services, wishes: Wishes, questions: Questions, findin
         return
     wanted = _wanted(wishes, questions)
     if not wanted:
-        findings.note("schedules", "no backup is made by itself; add one with: dbcalm schedules add")
+        findings.note("schedules", "no backup is made by itself; add one with: " + ADD_FULL)
         return
     for one in system.schedules.create_all(caller(), wanted):
-        findings.done("schedules", f"{describe(one.schedule)}; kept for {one.schedule.retention_value} days")
+        kept = one.schedule.retention_value
+        findings.done("schedules", describe(one.schedule) + (f"; kept for {kept} days" if kept else ""))
 
 
 def _wanted(wishes: Wishes, questions: Questions) -> list[Plan]:

@@ -63,13 +63,19 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 
 def test_schemes_become_schedules() -> None:
-    assert list(map(describe, plans(Scheme.DAILY, 2, 30))) == ["full, daily at 02:30"]
+    assert list(map(describe, plans(Scheme.DAILY, 2, 30))) == [
+        "full, daily at 02:30",
+        "verify, Sundays at 03:30",
+    ]
     assert list(map(describe, plans(Scheme.WEEKLY, 23, 5))) == [
         "full, Sundays at 23:05",
         "incremental, daily at 00:05",
+        "verify, Mondays at 01:05",
     ]
     assert plans(Scheme.NONE, 2, 30) == []
-    assert all(plan.retention_unit == "days" for scheme in Scheme for plan in plans(scheme, 1, 1))
+    for scheme in Scheme:
+        for plan in plans(scheme, 1, 1):
+            assert plan.retention_unit == (None if plan.backup_type == "verify" else "days")
 
 
 def test_where_nobody_can_be_asked_it_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -96,7 +102,11 @@ def test_first_schedules_are_added_all_and_once(
     findings = Findings()
     add_schedules(services, NOTHING, NOBODY, findings)
     made = services.schedules.all()
-    assert list(map(describe, made)) == ["full, Sundays at 02:30", "incremental, daily at 03:30"]
+    assert list(map(describe, made)) == [
+        "full, Sundays at 02:30",
+        "incremental, daily at 03:30",
+        "verify, Sundays at 04:30",
+    ]
     for again in (NOTHING, Wishes(None, False, Scheme.DAILY, "05:00", None)):
         add_schedules(services, again, NOBODY, findings)
     assert services.schedules.all() == made

@@ -147,7 +147,7 @@ def test_a_suspect_backup_needs_attention(seen: Services, mysql: FakeMysqlServic
     mysql.tell({"event": "proved", "at": END, "backup_id": "b", "proof": proof})
     [sentence] = report(seen).attention
     assert sentence.startswith("backup b is suspect: a page is damaged; see whether the disk is good")
-    assert sentence.endswith("dbcalm verify b, or delete it")
+    assert sentence.endswith("dbcalm verify b, or delete it with: dbcalm backups delete b")
 
 
 def test_a_backup_of_the_chain_that_the_catalogue_does_not_know_needs_attention(
