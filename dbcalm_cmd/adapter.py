@@ -47,9 +47,10 @@ def is_installed(path: Path, text: str) -> bool:
     return _read_ours(path, len(text) + 1) == text.encode()
 
 
-def count_schedules(path: Path) -> int:
-    """Return of how many schedules the file has lines, whoever wrote them."""
-    return _read_ours(path, MAX_FRAME).count(b" --schedule-id ")
+def schedules_in(path: Path) -> tuple[int, int]:
+    """Return of how many schedules the file has lines, whoever wrote them, and the highest of their ids."""
+    ids = re.findall(rb" --schedule-id ([0-9]{1,19})", _read_ours(path, MAX_FRAME))
+    return len(ids), max(map(int, ids), default=0)
 
 
 def _read_ours(path: Path, most: int) -> bytes:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from dbcalm_cmd.adapter import count_schedules, is_installed, render, replace_file
+from dbcalm_cmd.adapter import is_installed, render, replace_file, schedules_in
 from dbcalm_cmd.command import (
     CheckCronSchedules,
     CronSchedule,
@@ -46,8 +46,9 @@ def handlers(settings: Settings) -> Handlers:
         return {"code": 200, "status": "ok", "schedules": count, "changed": changed}
 
     def check_cron_schedules(command: CheckCronSchedules) -> Answer:
-        installed, present = is_installed(path, text_of(command.schedules)), count_schedules(path)
-        return {"code": 200, "status": "ok", "installed": installed, "present": present}
+        installed, (present, highest) = is_installed(path, text_of(command.schedules)), schedules_in(path)
+        found = {"installed": installed, "present": present, "highest_id": highest}
+        return {"code": 200, "status": "ok", **found}
 
     def database(do: Callable[[], object] | None, log_as: str = "") -> Answer:
         if not one_verb_at_a_time.acquire(

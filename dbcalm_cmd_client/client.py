@@ -28,7 +28,7 @@ class CmdClient:
 
     def check_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
         """Ask whether the cron file is as these schedules make it. 200, with ``installed``, and with ``present``, the
-        number of schedules that it has; nothing is changed."""
+        number of schedules that it has, and ``highest_id`` of theirs; nothing is changed."""
         return call(self._path, CheckCronSchedules(tuple(schedules)), self._timeout)
 
     def stop_database(self) -> Answer:

@@ -24,7 +24,7 @@ def create_app(
     application: Application, resources: Sequence[Routes], version: str, cors_origins: Iterable[str] = ()
 ) -> FastAPI:
     """Return the application. While it is served, a thread keeps the catalogue up with the journal of jobs, and
-    another the cron file up with the schedules."""
+    another the cron file up with the schedules, and a third makes the daily copy of the catalogue."""
     app = FastAPI(
         title="DBCalm",
         version=version,
@@ -84,7 +84,11 @@ async def _followed(services: Services) -> AsyncIterator[None]:
     follow = partial(services.jobs.follow, serve=services.database.serve)
     threads = [
         threading.Thread(target=work, args=(stop,), name=name, daemon=True)
-        for name, work in (("follower", follow), ("healer", services.schedules.keep_healed))
+        for name, work in (
+            ("follower", follow),
+            ("healer", services.schedules.keep_healed),
+            ("copier", services.keep_copied),
+        )
     ]
     for thread in threads:
         thread.start()

@@ -32,7 +32,7 @@ def rebuild() -> None:
         f"the catalogue knows {count} backups, {len(system.users.list())} users and "
         f"{len(system.schedules.all())} schedules"
     )
-    for path in opened.set_aside():
-        say(
-            f"a damaged one is kept as {path}: see that nothing is missing, restart dbcalm-api, and remove it"
-        )
+    for sentence in opened.problems():
+        say(sentence)
+    if opened.set_aside():
+        say("restart dbcalm-api, which may still have a damaged catalogue open")

@@ -174,8 +174,8 @@ class ScheduleDraft(Protocol):
 
     def all(self) -> Sequence[Schedule]: ...
 
-    def add(self, schedule: Schedule) -> Schedule:
-        """Add a schedule, and return it with the id that it got."""
+    def add(self, schedule: Schedule, above: int = 0) -> Schedule:
+        """Add a schedule, and return it with the id that it got, which is above this one."""
 
     def replace(self, schedule: Schedule) -> None:
         """Give the schedule of this id these values."""

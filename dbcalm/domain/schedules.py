@@ -94,11 +94,18 @@ class State:
 
 class Schedules:
     """Keeps schedules and has the root service make the cron file of them; safe to use from many threads and programs
-    at once."""
+    at once. ``recollect`` gives the catalogue the backups and jobs that it lacks."""
 
     def __init__(
-        self, store: ScheduleStore, root: RootService, clock: Clock, zone: HostZone, patience: timedelta
+        self,
+        store: ScheduleStore,
+        root: RootService,
+        clock: Clock,
+        zone: HostZone,
+        patience: timedelta,
+        recollect: Callable[[], None],
     ) -> None:
+        self._recollect = recollect
         self._patience = patience
         self._store = store
         self._root = root
@@ -147,14 +154,27 @@ class Schedules:
         with audited(caller.name, f"add {what}"):
             for plan in plans:
                 _check(plan)
-            now = self._now()
+            now, above = self._now(), self._highest_in_cron()
             with self._saving() as save:
                 made = [
-                    save.draft.add(Schedule(id=0, created_at=now, updated_at=now, **vars(plan)))
+                    save.draft.add(Schedule(id=0, created_at=now, updated_at=now, **vars(plan)), above)
                     for plan in plans
                 ]
                 save.changed = made[-1].id
         return self.states(made)
+
+    def _highest_in_cron(self) -> int:
+        """Return the highest id that cron knows where the catalogue knows of none: after its loss cron may still run
+        that schedule, whose backups must never be taken for those of a new one. Backups remember it too."""
+        if not self._store.never_had_any():
+            return 0
+        with contextlib.suppress(DBCalmError):
+            self._recollect()
+        try:
+            data = _granted(lambda: self._root.check_cron_schedules([]))
+        except Unavailable as error:
+            raise Unavailable(f"{error}; nothing was saved") from error
+        return int(data.get("highest_id", 0))
 
     def update(self, caller: Caller, id: int, plan: Plan) -> State:
         """Replace all that a schedule says; raise NotFound, and what ``create`` raises."""

@@ -1,5 +1,6 @@
 """All that the system does, put together once."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,8 +51,12 @@ class Stores(Protocol):
     @property
     def users(self) -> UserStore: ...
     @property
-    def set_aside(self) -> Callable[[], Sequence[str]]:
-        """Returns the paths of damaged catalogues in whose place a new one was begun."""
+    def problems(self) -> Callable[[], Sequence[str]]:
+        """Returns a sentence for each time that the catalogue was damaged, until somebody has seen to it."""
+
+    @property
+    def keep_copied(self) -> Callable[[threading.Event], None]:
+        """Makes a copy of the catalogue each day, until told to stop."""
 
     @property
     def codes(self) -> CodeStore: ...
@@ -81,6 +86,7 @@ class Services:
     jobs: Jobs
     processes: Processes
     restores: Restores
+    keep_copied: Callable[[threading.Event], None]
     schedules: Schedules
     status: Status
     users: Users
@@ -100,7 +106,7 @@ def assemble(
     zone = zone or HostZone()
     jobs = Jobs(mysql, stores.jobs, clock)
     database = Database(mysql, root)
-    schedules = Schedules(stores.schedules, root, clock, zone, patience)
+    schedules = Schedules(stores.schedules, root, clock, zone, patience, jobs.add_found)
     return Services(
         auth=Auth(stores.users, stores.clients, stores.codes, clock),
         backups=Backups(stores.backups, mysql, jobs, schedules, clock),
@@ -110,7 +116,8 @@ def assemble(
         jobs=jobs,
         processes=Processes(stores.processes, mysql, jobs),
         restores=Restores(stores.restores, mysql, jobs, database),
+        keep_copied=stores.keep_copied,
         schedules=schedules,
-        status=Status(stores.backups, stores.processes, mysql, schedules, jobs, clock, stores.set_aside),
+        status=Status(stores.backups, stores.processes, mysql, schedules, jobs, clock, stores.problems),
         users=Users(stores.users),
     )

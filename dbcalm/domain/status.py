@@ -82,7 +82,7 @@ Check = Callable[[Seen], Iterable[str]]
 
 
 class Status:
-    """Puts the report together. ``set_aside`` tells which catalogues were damaged and begun anew."""
+    """Puts the report together. ``damages`` tells of catalogues that were damaged."""
 
     def __init__(
         self,
@@ -92,9 +92,9 @@ class Status:
         schedules: Schedules,
         jobs: Jobs,
         clock: Clock,
-        set_aside: Callable[[], Sequence[str]],
+        damages: Callable[[], Sequence[str]],
     ) -> None:
-        self._set_aside = set_aside
+        self._damages = damages
         self._backups = backups
         self._processes = processes
         self._service = service
@@ -283,12 +283,8 @@ class Status:
                 "that no backup or job is missing, and then forget it with: dbcalm catalogue rebuild"
             )
 
-    def _of_damaged(self, _seen: Seen) -> Iterator[str]:
-        for path in self._set_aside():
-            yield (
-                "the catalogue was damaged and begun anew: see that no user, client or schedule is missing, and then "
-                f"remove {path}"
-            )
+    def _of_damaged(self, _seen: Seen) -> Iterable[str]:
+        return self._damages()
 
 
 def _of_unreadable(seen: Seen) -> Iterator[str]:

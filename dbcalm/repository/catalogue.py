@@ -224,4 +224,6 @@ class Catalogue:
         self.codes = Codes(database)
         self.jobs = Jobs(database)
         self.set_aside = database.set_aside
+        self.problems = database.problems
+        self.keep_copied = database.keep_copied
         self.close = database.close

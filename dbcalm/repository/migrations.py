@@ -177,7 +177,26 @@ def _count_on(connection: sqlite3.Connection, table: str) -> None:
         )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second, _third, _fourth, _set_aside)
+def _count_changes(connection: sqlite3.Connection) -> None:
+    """A number that each change of what the sealed copy holds raises, whoever makes it."""
+    connection.execute("CREATE TABLE changes (number INTEGER NOT NULL)")
+    connection.execute("INSERT INTO changes VALUES (0)")
+    for table in ("users", "clients", "schedules"):
+        for event in ("INSERT", "DELETE", "UPDATE"):
+            connection.execute(
+                f"CREATE TRIGGER {table}_{event.lower()}_counts AFTER {event} ON {table} BEGIN "
+                "UPDATE changes SET number = number + 1; END"
+            )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _first,
+    _second,
+    _third,
+    _fourth,
+    _set_aside,
+    _count_changes,
+)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -208,6 +227,12 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise
     connection.execute("COMMIT")
     log.info("the catalogue %s now has version %d", path, len(MIGRATIONS))
+
+
+def make(connection: sqlite3.Connection) -> None:
+    """Make an empty catalogue of this version."""
+    for step in MIGRATIONS:
+        step(connection)
 
 
 def _copy(connection: sqlite3.Connection, copy: Path) -> None:

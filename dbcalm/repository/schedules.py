@@ -38,10 +38,11 @@ class Draft:
         rows = self._connection.execute(f"SELECT {_NAMES} FROM schedules ORDER BY id").fetchall()
         return [_schedule(*row) for row in rows]
 
-    def add(self, schedule: Schedule) -> Schedule:
-        """Add a schedule, and return it with the id that it got: none that a backup or a job has, so that what an
-        earlier schedule made is never taken for what this one made, and deleted by its retention."""
-        added = replace(schedule, id=self._highest_id() + 1)
+    def add(self, schedule: Schedule, above: int = 0) -> Schedule:
+        """Add a schedule, and return it with the id that it got: one above this, and none that a backup or a job has,
+        so that what an earlier schedule made is never taken for what this one made, and deleted by its retention."""
+        known = above if above <= _HIGHEST_REMEMBERED else 0
+        added = replace(schedule, id=max(self._highest_id(), known) + 1)
         marks = ", ".join(f":{name}" for name in _FIELDS)
         self._connection.execute(f"INSERT INTO schedules ({_NAMES}) VALUES ({marks})", vars(added))
         return added

@@ -110,6 +110,7 @@ def make_folders(layout: Layout, who: Accounts) -> None:
         (layout.run, who.root, 0o755),
         (layout.cron_file.parent, who.root, 0o755),
         (layout.state, who.api, 0o700),
+        (layout.state.with_name(f"{layout.state.name}-copies"), who.api, 0o700),
         (layout.log, who.api, 0o750),
         (layout.jobs, who.database, 0o700),
         (layout.backups, who.database, 0o700),

@@ -50,6 +50,7 @@ root:root 755 /run/dbcalm
 root:dbcalm 660 /run/dbcalm/cmd.sock
 root:dbcalm 660 /run/dbcalm/mariadb-cmd.sock
 dbcalm:dbcalm 700 /var/lib/dbcalm
+dbcalm:dbcalm 700 /var/lib/dbcalm-copies
 dbcalm:dbcalm 600 /var/lib/dbcalm/db.sqlite3
 dbcalm:dbcalm 750 /var/log/dbcalm
 mysql:mysql 700 /var/lib/dbcalm-mariadb-cmd

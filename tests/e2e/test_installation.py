@@ -47,8 +47,8 @@ def test_no_secret_is_in_what_was_said(machine: Machine, story: dict[str, str]) 
 
 def test_every_file_that_was_made_has_its_owner_and_mode(machine: Machine) -> None:
     found = machine.run(
-        "find /etc/dbcalm /etc/cron.d/dbcalm /run/dbcalm /var/lib/dbcalm /var/log/dbcalm /var/lib/dbcalm-mariadb-cmd "
-        "/var/backups/dbcalm -printf '%u:%g %m %p\\n'"
+        "find /etc/dbcalm /etc/cron.d/dbcalm /run/dbcalm /var/lib/dbcalm /var/lib/dbcalm-copies /var/log/dbcalm "
+        "/var/lib/dbcalm-mariadb-cmd /var/backups/dbcalm -printf '%u:%g %m %p\\n'"
     ).splitlines()
     missing = [line for line in MADE.splitlines() if line not in found]
     assert missing == []
@@ -56,7 +56,11 @@ def test_every_file_that_was_made_has_its_owner_and_mode(machine: Machine) -> No
     # What a service makes in its own folders is its own, and closed to all others.
     for line in rest:
         owner, mode, path = line.split(" ", 2)
-        mine = "dbcalm:dbcalm" if path.startswith(("/var/lib/dbcalm/", "/var/log/dbcalm/")) else "mysql:mysql"
+        mine = (
+            "dbcalm:dbcalm"
+            if path.startswith(("/var/lib/dbcalm/", "/var/lib/dbcalm-copies/", "/var/log/dbcalm/"))
+            else "mysql:mysql"
+        )
         assert owner == mine, line
         assert int(mode, 8) & 0o007 == 0, line
         assert path.startswith("/var/"), line

@@ -42,6 +42,7 @@ FOLDERS = {
     "/etc/dbcalm": "root:root 755",
     "/etc/dbcalm/ssl": "root:root 755",
     "/var/lib/dbcalm": "dbcalm:dbcalm 700",
+    "/var/lib/dbcalm-copies": "dbcalm:dbcalm 700",
     "/var/log/dbcalm": "dbcalm:dbcalm 750",
     "/var/lib/dbcalm-mariadb-cmd": "mysql:mysql 700",
     "/var/backups/dbcalm": "mysql:mysql 700",

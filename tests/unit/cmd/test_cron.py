@@ -629,7 +629,11 @@ def test_the_same_set_is_not_written_again(root_service: Start, folder: Path) ->
     assert service.log == said
     assert client.update_cron_schedules([one]).data == {"schedules": 1, "changed": True}
     assert (folder / "cron").stat().st_ino != before.st_ino
-    assert client.check_cron_schedules([one, two]).data == {"installed": False, "present": 1}
+    assert client.check_cron_schedules([one, two]).data == {
+        "installed": False,
+        "present": 1,
+        "highest_id": 1,
+    }
 
 
 def test_a_check_writes_nothing_and_is_as_strict_as_a_save(root_service: Start, folder: Path) -> None:

@@ -80,7 +80,13 @@ class FakeRootService:
     def check_cron_schedules(self, schedules: Iterable[CronSchedule]) -> Answer:
         wanted = self._asked(command := CheckCronSchedules(tuple(schedules)), command.schedules)
         return self.refusal or Answer(
-            200, "ok", {"installed": wanted == self.installed, "present": len(self.installed or {})}
+            200,
+            "ok",
+            {
+                "installed": wanted == self.installed,
+                "present": len(self.installed or {}),
+                "highest_id": max(self.installed or {}, default=0),
+            },
         )
 
     def stop_database(self) -> Answer:

@@ -90,8 +90,8 @@ def test_a_catalogue_that_was_damaged_needs_attention_until_its_remains_are_remo
     aside = tmp_path / "db.sqlite3.damaged-20260610-030000"
     aside.write_bytes(b"rubbish")
     assert report(seen).attention == [
-        "the catalogue was damaged and begun anew: see that no user, client or schedule is missing, and then remove "
-        f"{aside}"
+        "the catalogue was damaged and begun anew: see that nothing is missing; then remove what is kept of it with: "
+        f"rm {aside}*"
     ]
     aside.unlink()
     assert report(seen).attention == []
