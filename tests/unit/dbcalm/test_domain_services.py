@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime
 
+import hypothesis
 import pytest
 from dbcalm_fakes import FakeMysqlService, HandClock, manifest
+from hypothesis import strategies
 
 from dbcalm.domain import names
 from dbcalm.domain.entities import Caller
@@ -12,6 +14,7 @@ from dbcalm.domain.services import Services
 from dbcalm.errors import Conflict, DBCalmError, InvalidField, NotAllowed, NotFound, Unavailable
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm_cmd_client import Answer
+from dbcalm_mariadb_cmd.command import valid_id
 
 IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGSSXE7QJ"
 """Made for these tests; it opens nothing."""
@@ -31,36 +34,60 @@ IDENTITY = "AGE-SECRET-KEY-177GGVS95DFGKX4YEUU9FRL73K6HKDDYJ72ZFEEGWF656YWNT8DGS
         (" -x- ", "x"),
         ("a" * 64, "a" * 64),
         ("2026-01-31-03-00-00", "2026-01-31-03-00-00"),
+        ("Nightly Copy #1", "nightly-copy-1"),
+        ("v1.2 (final)!", "v1-2-final"),
+        ("a.b", "a-b"),
+        ("naïve Übergröße", "naive-ubergrosse"),
+        ("Łódź, Århus & Đà Nẵng", "lodz-arhus-da-nang"),
+        ("kopie č. １", "kopie-c-1"),
+        ("\u212a", "k"),
+        ("$(reboot)", "reboot"),
+        ("резервная копия 7", "7"),
+        ("a" * 65, "a" * 64),
+        ("word " * 20, "-".join(["word"] * 13)),
+        ("x" * 60 + " yyyy", "x" * 60),
+        ("x " + "y" * 80, "x-" + "y" * 62),
+        ("trash 1", "trash-1"),
     ],
 )
 def test_given_ids_become_kebab_case(given: str, id: str) -> None:
     assert names.backup_id(given) == id
 
 
-NO_IDS = [
-    "",
-    " ",
-    "-",
-    ".",
-    "..",
-    "a.b",
-    "a/b",
-    "../etc",
-    "naïve",
-    "\u212a",
-    "İ",
-    "a\nb",
-    "a\0",
-    "a!b",
-    "$(x)",
-    "１",
-]
+def test_a_taken_one_is_named_as_it_was_made(
+    services: Services, mysql: FakeMysqlService, root: Caller
+) -> None:
+    mysql.refusal = Answer(409, "the id nightly-copy-1 is taken", {})
+    with pytest.raises(Conflict, match="the id nightly-copy-1 is taken"):
+        services.backups.create(root, "full", "Nightly Copy #1")
 
 
-@pytest.mark.parametrize("given", [*NO_IDS, "a" * 65, "a" * 300])
-def test_ids_that_cannot_be_are_refused_with_one_line(given: str) -> None:
-    with pytest.raises(InvalidField, match=r"^id must be 1 to 64 letters a-z, digits and hyphens$"):
+NO_IDS = ["", " ", "-", ".", "..", "#", "резервная", "夜間", "\u0301", "😀"]
+NO_NAMES = ["a/b", "../etc", "a\\b", "a\nb", "a\0", "a\x7f", "\u202eabc", "\uff0fetc"]
+
+
+@pytest.mark.parametrize("given", NO_IDS)
+def test_ids_of_which_nothing_is_left_are_refused_with_one_line(given: str) -> None:
+    with pytest.raises(
+        InvalidField, match=r"^id must have a letter a-z or a digit: it becomes 1 to 64 of a-z, 0-9"
+    ):
         names.backup_id(given)
+
+
+@pytest.mark.parametrize("given", NO_NAMES)
+def test_paths_and_what_cannot_be_seen_are_no_ids(given: str) -> None:
+    with pytest.raises(InvalidField, match=r"^id must be printable, without / and \\$"):
+        names.backup_id(given)
+
+
+@hypothesis.given(given=strategies.text(max_size=200))
+def test_whatever_is_given_becomes_an_id_or_is_refused(given: str) -> None:
+    try:
+        made = names.backup_id(given)
+    except InvalidField:
+        return
+    assert valid_id(made)
+    assert names.backup_id(made) == made
 
 
 @pytest.mark.parametrize("given", ["restores", "Trash", " work "])
