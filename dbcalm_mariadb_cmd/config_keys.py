@@ -3,6 +3,7 @@
 Each program has a frozen settings class that names just the keys which it reads; ``load`` fills it from this one table.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -306,6 +307,21 @@ def load(settings: type[T], path: Path) -> T:
     if mistakes:
         raise ConfigError(path, mistakes)
     return settings(**{field.name: understood[field.name] for field in fields(settings)})
+
+
+def digest(settings: "DataclassInstance") -> str:
+    """Return what tells settings from others: not by the words of a file, but by what they come to."""
+    return hashlib.sha256(repr(settings).encode()).hexdigest()
+
+
+def loaded(settings: "DataclassInstance", path: Path) -> dict[str, object]:
+    """Return what a program that has these settings tells of them: ``path``, their ``digest``, and what that would be
+    were the file read now, ``on_disk``, which is None where it cannot be."""
+    try:
+        on_disk = digest(load(type(settings), path))
+    except ConfigError:
+        on_disk = None
+    return {"path": str(path), "digest": digest(settings), "on_disk": on_disk}
 
 
 def _unknown(key: object) -> str:

@@ -58,9 +58,11 @@ _PURGE_SECONDS, _PURGE_SECONDS_AT_ONCE = 60.0, 3.0
 
 class Desk:
     """Holds the one job control and answers commands with it. ``stopping`` ends calls that wait; ``now`` tells the
-    time that everything is timed by."""
+    time that everything is timed by; ``config`` is the file that the settings are from."""
 
-    def __init__(self, settings: Settings, now: Callable[[], str] = utc_now) -> None:
+    def __init__(
+        self, settings: Settings, now: Callable[[], str] = utc_now, config: Path | None = None
+    ) -> None:
         self.stopping = threading.Event()
         self._settings = settings
         self._restore_dir = settings.restore_dir or settings.backup_dir / "restores"
@@ -70,7 +72,7 @@ class Desk:
         self._planner = Planner(settings, self._restore_dir, self._control.history)
         self._keeper = Keeper(settings, self._control)
         self._warmer = Warmer(settings, self._control, self._planner)
-        self._reports = Reports(settings, self._control, self._warmer)
+        self._reports = Reports(settings, self._control, self._warmer, config)
         self._keeper.recover()
         self._control.recover(self._remove_leftovers)
         self._waiters = threading.Semaphore(_WAITERS_AT_ONCE)

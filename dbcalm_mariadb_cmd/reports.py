@@ -11,6 +11,7 @@ from dbcalm_mariadb_cmd import capacity, preflight, replaced, switch
 from dbcalm_mariadb_cmd.adopt import candidates
 from dbcalm_mariadb_cmd.builder import ENGINES
 from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, ReportDatabase
+from dbcalm_mariadb_cmd.config_keys import loaded
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests, unreadable
@@ -34,10 +35,13 @@ _MOST_TOLD = 900_000
 class Reports:
     """Answers questions. Nothing here takes a lock or changes anything."""
 
-    def __init__(self, settings: Settings, control: JobControl, warmer: Warmer) -> None:
+    def __init__(
+        self, settings: Settings, control: JobControl, warmer: Warmer, config: Path | None = None
+    ) -> None:
         self._settings = settings
         self._control = control
         self._warmer = warmer
+        self._config = config
         self._reporting = threading.Lock()
 
     def backups(self, command: ListBackups) -> Answer:
@@ -144,6 +148,7 @@ class Reports:
             trash={"count": len(control.trash.entries()), "bytes": control.trash.size()},
             clock=control.history.clock.doubt(control.journal.now()),
             warm=self._warmer.told(),
+            config=loaded(self._settings, self._config) if self._config else None,
             **self._wrong(),
         )
 

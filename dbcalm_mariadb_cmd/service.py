@@ -32,7 +32,9 @@ def main() -> int:
         uids = allowed_uids(settings.dbcalm_user)
         _require_folders(settings, path)
         listener = listening_socket(settings.mariadb_cmd_socket, settings.dbcalm_user)
-        desk = Desk(settings)  # Only now: whoever has the socket is the one service that tidies up.
+        desk = Desk(
+            settings, config=path
+        )  # Only now: whoever has the socket is the one service that tidies up.
     except (ConfigError, LookupError, OSError) as error:
         print(f"dbcalm-mariadb-cmd: {error}", file=sys.stderr)
         return 1

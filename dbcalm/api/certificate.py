@@ -1,12 +1,19 @@
-"""What the API's certificate says to who connects: for which names it is, and until when."""
+"""What the API's certificate says to who connects: for which names it is, and until when; and exchanging it."""
 
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from dbcalm.api.listener import tls_context
 from dbcalm.errors import CannotStart
+
+RELOAD = "systemctl reload dbcalm-api"
+
+_SOON = timedelta(days=14)
+_LAST_PART = 5
+"""Within this part of its life a certificate that lives for days only is about to expire."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +21,12 @@ class Certificate:
     """The host names and addresses that it is for, and when it expires, in UTC."""
 
     names: tuple[str, ...]
+    begins: datetime
     expires: datetime
+
+    def expires_soon(self, now: datetime) -> bool:
+        """Tell whether whatever renews it should have done so."""
+        return self.expires - now < min(_SOON, (self.expires - self.begins) / _LAST_PART)
 
 
 def presented(context: ssl.SSLContext, path: Path) -> Certificate:
@@ -52,5 +64,42 @@ def _read(told: Mapping[str, object], path: Path) -> Certificate:
     names = tuple(str(value) for _kind, value in alternatives)  # type: ignore[attr-defined]  # pairs
     if not names:
         raise CannotStart(f"ssl_cert: {path} names no host (subjectAltName); the API's clients refuse it")
-    expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(told["notAfter"])), UTC)
-    return Certificate(names, expires)
+    begins, expires = (
+        datetime.fromtimestamp(ssl.cert_time_to_seconds(str(told[name])), UTC)
+        for name in ("notBefore", "notAfter")
+    )
+    return Certificate(names, begins, expires)
+
+
+def judged(certificate: Path, key: Path, now: datetime) -> tuple[str | None, str | None]:
+    """Return what is wrong with the files, and, where nothing is, that the certificate expires soon."""
+    try:
+        found = presented(tls_context(certificate, key), certificate)
+    except CannotStart as error:
+        return f"{error}; renew it, and then: {RELOAD}", None
+    if not found.expires_soon(now):
+        return None, None
+    return None, f"ssl_cert: {certificate} expires on {found.expires:%Y-%m-%d}: renew it, and then: {RELOAD}"
+
+
+class Exchangeable:
+    """The server's side of TLS with a certificate that can be exchanged while it serves.
+
+    ``context`` is what the server listens with; each new connection gets what was loaded last."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._files = certificate, key
+        self._present = self.context = tls_context(certificate, key)
+        self.context.sni_callback = self._choose
+
+    def reload(self) -> Certificate:
+        """Load the files anew and return what they say; raise CannotStart, and go on with what there was, where they
+        cannot be used or clients would refuse them."""
+        fresh = tls_context(*self._files)
+        found = presented(fresh, self._files[0])
+        self._present = fresh
+        return found
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Called at the beginning of each connection, whether or not it names a host."""
+        connection.context = self._present

@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import h11
@@ -80,17 +80,20 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Stops well on SIGTERM and SIGINT, with ``stopping`` set, and tells systemd when it is ready."""
+    """Stops well on SIGTERM and SIGINT, with ``stopping`` set, does ``reload`` on SIGHUP, and tells systemd when it is
+    ready."""
 
-    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event, reload: Callable[[], None]) -> None:
         super().__init__(config)
         self._stopping = stopping
+        self._reload = reload
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         before = {
             number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)
         }
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until it serves.
         try:
             yield
         finally:
@@ -100,6 +103,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
             notify_systemd("READY=1")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -112,8 +116,9 @@ async def _keep_alive() -> None:
     notify_systemd("WATCHDOG=1")
 
 
-def serve(app: FastAPI, listener: socket.socket, context: ssl.SSLContext) -> None:
-    """Serve the application until SIGTERM or SIGINT, then let requests under way finish."""
+def serve(app: FastAPI, listener: socket.socket, context: ssl.SSLContext, reload: Callable[[], None]) -> None:
+    """Serve the application until SIGTERM or SIGINT, then let requests under way finish; do ``reload``, which raises
+    nothing, on SIGHUP."""
     watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
     config = uvicorn.Config(
         app,
@@ -136,4 +141,4 @@ def serve(app: FastAPI, listener: socket.socket, context: ssl.SSLContext) -> Non
         h11_max_incomplete_event_size=_LARGEST_HEAD,
         ssl_context_factory=lambda _config, _default: context,
     )
-    _Server(config, app.state.application.streams.stopping).run(sockets=[listener])
+    _Server(config, app.state.application.streams.stopping, reload).run(sockets=[listener])

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -23,9 +24,9 @@ def _group() -> None:
 @app.command()
 def check() -> None:
     """Say what is wrong with the configuration, and with the files that it names."""
-    from dbcalm.api.listener import (
-        tls_context,  # Other commands load no TLS; and here it is before ``become``.
-    )
+    # Other commands load no TLS; and here it is before ``become``.
+    from dbcalm.api.certificate import judged
+    from dbcalm.api.listener import tls_context
 
     path = config.config_path(os.environ)
     print(f"file: {path}")
@@ -40,6 +41,10 @@ def check() -> None:
         for warning in config.warnings(settings):
             print(f"warning: {warning}")
         problems = list(problems_of_files(settings, tls_context))
+        if not problems:
+            wrong, soon = judged(settings.ssl_cert, settings.ssl_key, datetime.now(UTC))
+            problems += [wrong] if wrong else []
+            print(f"warning: {soon}\n" if soon else "", end="")
     for problem in problems:
         print(f"problem: {problem}")
     if problems:

@@ -1,12 +1,19 @@
 """The services over the configuration's catalogue and sockets, for commands that need more than users and clients."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import fields
+from datetime import UTC, datetime
+from functools import partial
 
+from dbcalm import config
+from dbcalm.cli.loaded import changed
 from dbcalm.cli.start import settings
 from dbcalm.config import Settings
 from dbcalm.domain.retention import Rules
 from dbcalm.domain.schedules import ROOT_SECONDS
 from dbcalm.domain.services import Services, SystemClock, assemble
+from dbcalm.domain.status import Seen
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import open_database
 from dbcalm_cmd_client import CmdClient
@@ -28,4 +35,14 @@ def assembled(opened: Catalogue, loaded: Settings) -> Services:
         SystemClock(),
         Rules(**{each.name: getattr(loaded, each.name) for each in fields(Rules)}),
         loaded.schedule_patience,
+        checks=(
+            partial(_of_certificate, loaded),
+            partial(changed, loaded, config.config_path(os.environ)),
+        ),
     )
+
+
+def _of_certificate(loaded: Settings, _seen: Seen) -> Iterator[str]:
+    from dbcalm.api.certificate import judged  # Other commands load no TLS.
+
+    yield from filter(None, judged(loaded.ssl_cert, loaded.ssl_key, datetime.now(UTC)))

@@ -30,7 +30,7 @@ from dbcalm.domain.processes import Processes
 from dbcalm.domain.restores import Restores
 from dbcalm.domain.retention import Rules
 from dbcalm.domain.schedules import Schedules
-from dbcalm.domain.status import Status
+from dbcalm.domain.status import Check, Status
 from dbcalm.domain.users import Users
 from dbcalm.domain.zone import HostZone
 
@@ -100,9 +100,10 @@ def assemble(
     rules: Rules,
     patience: timedelta,
     zone: HostZone | None = None,
+    checks: Sequence[Check] = (),
 ) -> Services:
     """Return the services over these ports. ``patience`` is how long a scheduled backup waits for a job in its way; the
-    zone is the host's where no other is given."""
+    zone is the host's where no other is given; status looks at what ``checks`` look at too."""
     zone = zone or HostZone()
     jobs = Jobs(mysql, stores.jobs, clock)
     database = Database(mysql, root)
@@ -118,6 +119,8 @@ def assemble(
         restores=Restores(stores.restores, mysql, jobs, database),
         keep_copied=stores.keep_copied,
         schedules=schedules,
-        status=Status(stores.backups, stores.processes, mysql, schedules, jobs, clock, stores.problems),
+        status=Status(
+            stores.backups, stores.processes, mysql, schedules, jobs, clock, stores.problems, checks
+        ),
         users=Users(stores.users),
     )

@@ -93,7 +93,9 @@ class Status:
         jobs: Jobs,
         clock: Clock,
         damages: Callable[[], Sequence[str]],
+        more: Sequence[Check] = (),
     ) -> None:
+        self._more = tuple(more)
         self._damages = damages
         self._backups = backups
         self._processes = processes
@@ -122,6 +124,8 @@ class Status:
             _of_clock,
             _of_warm,
             _of_api,
+            _of_configuration,
+            *self._more,
         )
 
     def report(self, api_answers: Callable[[], bool]) -> Report:
@@ -359,6 +363,16 @@ def _of_warm(seen: Seen) -> Iterator[str]:
     warm = seen.engine["warm"] if seen.engine else None
     if warm and warm["problem"]:
         yield f"warm_restore is on, and the newest backup cannot be kept prepared: {warm['problem']}"
+
+
+def _of_configuration(seen: Seen) -> Iterator[str]:
+    """Tell that the mysql service runs with another configuration than its file has now."""
+    found = (seen.engine or {}).get("config")  # An older version of the service does not tell it.
+    if found and found["on_disk"] not in (None, found["digest"]):
+        yield (
+            f"{found['path']} was changed after dbcalm-mariadb-cmd had loaded it: "
+            "systemctl restart dbcalm-mariadb-cmd"
+        )
 
 
 def _of_api(seen: Seen) -> Iterator[str]:

@@ -12,6 +12,7 @@ SKIPPED = {
     "dbcalm setup": "asks on a terminal, and changes the host",
     "echo 'a long and private sentence' | dbcalm setup --yes --user admin --password-stdin": "changes the host",
     "systemctl stop mariadb.socket mariadb": "would stop the host's database",
+    "systemctl reload dbcalm-api": "reloads a unit of the host",
     "systemctl edit dbcalm-mariadb-cmd": "opens an editor for the host's units",
     "journalctl -t dbcalm -t dbcalm-cmd -t dbcalm-mariadb-cmd --priority warning": "reads the host's log",
     "apt install ./dbcalm_*.deb": "installs the package on the host",

@@ -41,7 +41,7 @@ def test_what_was_refused_and_what_failed_is_found(machine: Machine, api: Api) -
         service.format(901),
         service.format(902),
         "command line, dbcalm: make full backup for schedule 901: refused: server is not running",
-        "command line, root: make full backup: refused: server is not running",
+        "command line, dbcalm: make full backup: refused: server is not running",
         "make full backup for schedule 902: refused: server is not running",
     ):
         assert line in said, line

@@ -4,11 +4,15 @@ import json
 import os
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import yaml
 
+from dev.sandbox_lib.processes import wait_until
 from dev.sandbox_lib.services import API, MYSQL_SERVICE, ROOT_SERVICE
 from tests.integration.conftest import Rig, sandbox_with
 
@@ -163,3 +167,53 @@ def test_a_schedule_that_lacks_fields_is_told_all_of_them_at_once(own: Rig) -> N
     assert (
         own.sandbox.cli("schedules", "delete", str(json.loads(added.stdout)["id"]), "--yes").returncode == 0
     )
+
+
+def test_a_configuration_that_was_changed_and_not_loaded(own: Rig) -> None:
+    """By what its keys come to, and by who reads them: a comment is no change."""
+    config = own.sandbox.layout.config
+    whole = config.read_text()
+    try:
+        config.write_text(whole + "# a comment\n")
+        assert attention(own) == []
+        config.write_text(whole + "max_chain_length: 77\n")
+        [sentence] = attention(own)
+        assert sentence == (
+            f"{config} was changed after dbcalm-mariadb-cmd had loaded it: systemctl restart dbcalm-mariadb-cmd"
+        )
+        own.sandbox.restart(MYSQL_SERVICE)
+        assert attention(own) == []
+        config.write_text(whole + "max_chain_length: 77\nlog_level: debug\n")
+        [sentence] = attention(own)
+        assert (
+            sentence == f"{config} was changed after dbcalm-api had loaded it: systemctl restart dbcalm-api"
+        )
+        own.sandbox.restart(API)
+        assert attention(own) == []
+    finally:
+        config.write_text(whole)
+        own.sandbox.restart(MYSQL_SERVICE)
+        own.sandbox.restart(API)
+    assert attention(own) == []
+
+
+def test_a_certificate_that_was_renewed_and_not_loaded(own: Rig) -> None:
+    certificate = Path(yaml.safe_load(own.sandbox.layout.config.read_text())["ssl_cert"])
+    whole = certificate.read_bytes()
+    try:
+        certificate.write_bytes(whole + b"\n")
+        [sentence] = attention(own)
+        assert (
+            sentence
+            == f"{certificate} was changed after dbcalm-api had loaded it: systemctl reload dbcalm-api"
+        )
+        process = own.sandbox.process(API)
+        assert process is not None
+        os.kill(process.pid, signal.SIGHUP)
+        assert wait_until(lambda: attention(own) == [], 20)
+        certificate.write_bytes(b"rubbish")
+        assert any("not a certificate" in sentence for sentence in attention(own))
+    finally:
+        certificate.write_bytes(whole)
+    os.kill(process.pid, signal.SIGHUP)
+    assert wait_until(lambda: attention(own) == [], 20)

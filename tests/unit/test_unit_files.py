@@ -35,7 +35,7 @@ def test_systemd_understands_every_word(tmp_path: Path) -> None:
     for unit in UNITS.iterdir():
         text = unit.read_text(encoding="utf-8")
         # What does not come with the units is not looked for: the programs, the users, the pages.
-        text = re.sub(r"^(ExecStart=).*$", r"\1/bin/true", text, flags=re.MULTILINE)
+        text = re.sub(r"^(Exec(?:Start|Reload)=).*$", r"\1/bin/true", text, flags=re.MULTILINE)
         text = re.sub(r"^(User|Group|SocketGroup)=.*$", r"\1=root", text, flags=re.MULTILINE)
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
     command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]

@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dbcalm import config
-from dbcalm.api.certificate import Certificate, presented
+from dbcalm.api.certificate import RELOAD, Certificate, presented
 from dbcalm.api.listener import tls_context
 from dbcalm.cli.config import problems_of_files
 from dbcalm.cli.setup.talk import Findings
@@ -27,7 +27,6 @@ API, ROOT_SERVICE, MYSQL_SERVICE = "dbcalm-api", "dbcalm-cmd", "dbcalm-mariadb-c
 
 _CRON = ("cron", "crond")
 _PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
-_SOON = timedelta(days=30)
 _SYSTEMD = Path("/run/systemd/system")
 _SECONDS = 10
 
@@ -129,8 +128,8 @@ def files(loaded: Settings, findings: Findings) -> Certificate | None:
 
 def _certificate(found: Certificate, findings: Findings) -> None:
     until = f"for {', '.join(found.names)} until {found.expires:%Y-%m-%d}"
-    if found.expires - datetime.now(UTC) < _SOON:
-        findings.note("certificate", f"{until}: renew it, and restart dbcalm-api")
+    if found.expires_soon(datetime.now(UTC)):
+        findings.note("certificate", f"{until}: renew it, and then: {RELOAD}")
     else:
         findings.ok("certificate", until)
 
