@@ -374,6 +374,16 @@ class CancelJob(Command):
 
 
 @dataclass(frozen=True)
+class AcknowledgeJob(Command):
+    """Keep in the journal that somebody knows of a job's failure."""
+
+    job_id: str
+
+    def __post_init__(self) -> None:
+        _require_job_id(self.job_id)
+
+
+@dataclass(frozen=True)
 class JobProgress(Command):
     """How far a job has come."""
 

@@ -83,6 +83,15 @@ class JobControl:
             raise Refused(404, f"there is no job {job_id}")
         cancelling.ask(self._job_dir / "jobs" / job_id)
 
+    def acknowledge(self, job_id: str) -> None:
+        """Tell the journal that somebody knows how a job ended; raise Refused 409 if it has not, or OSError."""
+        self.history.catch_up()
+        running = self.history.open
+        if running is not None and running["job_id"] == job_id:
+            raise Refused(409, f"job {job_id} has not ended")
+        self.journal.append("acknowledged", job_id=job_id)
+        self.tell_change()
+
     @contextmanager
     def locked(self) -> Iterator[int]:
         """Hold the lock, with whatever its last holder left open settled; raise Refused 409 naming the running job."""

@@ -13,6 +13,7 @@ from dbcalm_mariadb_cmd import replaced
 from dbcalm_mariadb_cmd.adapter.journal import PAGE, Event, Journal
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.command import (
+    AcknowledgeJob,
     AdoptBackup,
     BringBack,
     CancelJob,
@@ -101,6 +102,7 @@ class Desk:
             ReportDatabase: _refusable(self._reports.take_database),
             ListTrash: _refusable(lambda _command: self._reports.trash()),
             CancelJob: _refusable(self.cancel_job),
+            AcknowledgeJob: _refusable(self.acknowledge_job),
             JobProgress: _refusable(self._reports.progress),
             JobLog: _refusable(self._reports.log),
             Check: _refusable(lambda _command: self._reports.check()),
@@ -145,6 +147,11 @@ class Desk:
         """Have a running job end before its work is done; its end in the journal says whether that came in time."""
         self._control.cancel(command.job_id)
         return {"code": 202, "status": "accepted"}
+
+    def acknowledge_job(self, command: AcknowledgeJob) -> Answer:
+        """Keep it that somebody knows how a job ended."""
+        self._control.acknowledge(command.job_id)
+        return _ok()
 
     def read_events(self, command: ReadEvents) -> Answer:
         """Return what the journal has from an offset on; wait for it if there is nothing and few others wait."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from dbcalm_cmd.wire import Command
 from dbcalm_cmd_client import Answer, call
 from dbcalm_mariadb_cmd.command import (
+    AcknowledgeJob,
     AdoptBackup,
     BringBack,
     CancelJob,
@@ -146,6 +147,10 @@ class MariadbCmdClient:
         """Have a running job end soon, its work not done. 202, also if that was asked for before; 404; 409 if it has
         ended or can only be finished."""
         return self._call(CancelJob(job_id))
+
+    def acknowledge_job(self, job_id: str) -> Answer:
+        """Have it kept that somebody knows how a job ended. 200; 409 if it has not ended."""
+        return self._call(AcknowledgeJob(job_id))
 
     def job_progress(self, job_id: str) -> Answer:
         """Tell how far a job is. 200 with ``phase, bytes_done, bytes_total``; 404."""

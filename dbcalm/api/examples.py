@@ -203,6 +203,7 @@ PROCESS = {
     "resource_id": "2026-01-31-03-00-00",
     "reason": None,
     "note": None,
+    "acknowledged_at": None,
 }
 STATUS = {
     **_RUNNING,

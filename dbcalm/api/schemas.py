@@ -413,6 +413,9 @@ class Process(Answer):
     resource_id: str | None
     reason: str | None
     note: str | None
+    acknowledged_at: Annotated[
+        Time | None, Field(description="When somebody said that its failure is known.")
+    ]
 
 
 class Schedule(Answer):

@@ -64,6 +64,13 @@ def cancel(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None
     raise typer.Exit(1)
 
 
+@app.command("acknowledge")
+def acknowledge(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None:
+    """Say that a job's failure is known: status does not tell of it any more."""
+    process = services().processes.acknowledge(caller(), job_id)
+    say(f"the failure of job {process.command_id} is known; status does not tell of it any more")
+
+
 @app.command("log")
 def show_log(
     job_id: Annotated[str, typer.Argument(help="The job's id.")],

@@ -64,7 +64,8 @@ RUNNING, SUCCESS = "running", "success"
 
 @dataclass(frozen=True)
 class Process:
-    """A job of the mysql service. ``command_id`` is the job's id; ``reason`` says more about a failure."""
+    """A job of the mysql service. ``command_id`` is the job's id; ``reason`` says more about a failure, and
+    ``acknowledged_at`` when somebody said that it is known."""
 
     id: int
     command: str
@@ -81,6 +82,7 @@ class Process:
     resource_id: str | None
     reason: str | None
     note: str | None
+    acknowledged_at: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

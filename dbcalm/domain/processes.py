@@ -78,6 +78,18 @@ class Processes:
             outcome.result = "asked for"
         return process
 
+    def acknowledge(self, caller: Caller, key: str) -> Process:
+        """Keep it that the failure of a job, named by its id or its process's number, is known, and return its process:
+        status does not tell of it any more. Raise NotFound; Conflict if it has not failed; Unavailable."""
+        with audited(caller.name, f"acknowledge job {shown(key)}"):
+            process, _ = self.status(self._job_id(key))
+            if process.status != "failed":
+                how = "has not ended" if process.status == RUNNING else "has not failed"
+                raise Conflict(f"job {process.command_id} {how}")
+            granted(asked(partial(self._service.acknowledge_job, process.command_id)))
+            self._jobs.catch_up()
+        return self.status(process.command_id)[0]
+
     def _job_id(self, key: str) -> str:
         """Return the id of the job whose process has this number, or what was given."""
         if valid_job_id(key) or not _NUMBER.fullmatch(key):

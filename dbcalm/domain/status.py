@@ -7,7 +7,7 @@ looked at is itself something that needs attention, and keeps nobody from hearin
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from dbcalm.domain import times
 from dbcalm.domain.advice import ADD_FULL, MAKE_FULL
@@ -209,17 +209,17 @@ class Status:
         since = times.written(times.at(self._clock.now() - _REMEMBERED))
         for type, name in _TOLD_JOBS.items():
             last = self._process(Condition("type", "eq", (type,)))
-            if last is None or last.status != "failed" or last.reason in _NO_FAILURES:
+            if not _is_told(last) or last.reason in _NO_FAILURES:
                 continue
             if last.args.get("schedule_id") is None and (last.end_time or last.start_time) > since:
-                yield f"the last {name} failed at {times.short(last.start_time)}: {last.error or last.reason}"
+                yield f"the last {name} failed at {times.short(last.start_time)}: {_failure(last)}"
 
     def _of_cleanup(self, _seen: Seen) -> Iterator[str]:
         """Tell of the last clean-up if it failed, or if it is long ago: cron runs one every day."""
         last = self._process(Condition("type", "eq", (CLEANUP,)))
         since = last or self._process(first=True)
-        if last is not None and last.status == "failed":
-            yield f"the last clean-up failed: {last.error or last.reason}"
+        if _is_told(last):
+            yield f"the last clean-up failed: {_failure(last)}"
         elif (
             since is not None
             and self._clock.now() - times.seconds(since.start_time) > _LONGEST_WITHOUT_CLEANUP
@@ -314,6 +314,16 @@ def _told(check: Check, seen: Seen) -> Sequence[str]:
     except DBCalmError as error:
         sentences.append(str(error))
     return sentences
+
+
+def _is_told(last: Process | None) -> TypeGuard[Process]:
+    """Tell whether a job has failed, and nobody has said yet that this is known."""
+    return last is not None and last.status == "failed" and last.acknowledged_at is None
+
+
+def _failure(job: Process) -> str:
+    """Return why a job failed, and how to say that this is known."""
+    return f"{job.error or job.reason}; once that is known: dbcalm processes acknowledge {job.command_id}"
 
 
 def _of_silence(seen: Seen) -> Iterator[str]:

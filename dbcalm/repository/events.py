@@ -52,6 +52,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Acknowledged:
+    """Somebody knows how it ended."""
+
+    at: Time
+    job_id: JobId
+
+
+@dataclass(frozen=True)
 class Ended:
     """It is over. A backup that was made has its facts here."""
 

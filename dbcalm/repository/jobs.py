@@ -167,6 +167,11 @@ def _ended(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
         _add_backup(connection, told.backup)
 
 
+def _acknowledged(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
+    told = fitted(shapes.Acknowledged, event, others=True)
+    connection.execute("UPDATE processes SET acknowledged_at = :at WHERE command_id = :job_id", vars(told))
+
+
 def _deleted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
     connection.execute(
         "DELETE FROM backups WHERE id = :backup_id", vars(fitted(shapes.OfBackup, event, others=True))
@@ -250,6 +255,7 @@ _KINDS = {
     "accepted": _accepted,
     "started": _started,
     "ended": _ended,
+    "acknowledged": _acknowledged,
     "deleted": _deleted,
     "undeleted": _undeleted,
     "held": _held,

@@ -189,6 +189,11 @@ def _count_changes(connection: sqlite3.Connection) -> None:
             )
 
 
+def _acknowledged(connection: sqlite3.Connection) -> None:
+    """When somebody said that a job's failure is known."""
+    connection.execute("ALTER TABLE processes ADD COLUMN acknowledged_at TEXT")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _second,
@@ -196,6 +201,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _fourth,
     _set_aside,
     _count_changes,
+    _acknowledged,
 )
 
 

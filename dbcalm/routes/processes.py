@@ -34,6 +34,9 @@ EVENTS = Operation(
     refusals=(NotFound, InvalidRequest, Unavailable),
     response=EventStream,
 )
+ACKNOWLEDGE = Operation(
+    schemas.Process, examples.PROCESS, refusals=(NotFound, Conflict, ServiceFailed, Unavailable)
+)
 CANCEL = Operation(
     schemas.ProcessStatus,
     examples.STATUS,
@@ -105,6 +108,15 @@ def _event(news: News) -> Event:
     elif isinstance(news.told, Process):
         data = views.status(news.told, None)
     return Event(news.kind, data, news.offset)
+
+
+@routes("POST", "/processes/{id}/acknowledge", scope=WRITE, operation=ACKNOWLEDGE)
+def acknowledge_process(call: Incoming, id: str) -> Response:
+    """Say that a job's failure is known.
+
+    `id` is the job's, as in `/status`, or the number of its process. What needs attention does not tell of it any more;
+    a later failure is told again. The process has the time in `acknowledged_at`."""
+    return answer(views.process(call.services.processes.acknowledge(call.caller, id)))
 
 
 @routes("DELETE", "/processes/{id}", scope=WRITE, operation=CANCEL)

@@ -286,6 +286,7 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
         (mariadb.list_trash, "list_trash", {}),
         (lambda: mariadb.job_log(job, 5), "job_log", {"job_id": job, "offset": 5}),
         (lambda: mariadb.cancel_job(job), "cancel_job", {"job_id": job}),
+        (lambda: mariadb.acknowledge_job(job), "acknowledge_job", {"job_id": job}),
         (lambda: mariadb.job_progress(job), "job_progress", {"job_id": job}),
         (mariadb.check, "check", {}),
         (lambda: cron.update_cron_schedules([]), "update_cron_schedules", {"schedules": []}),

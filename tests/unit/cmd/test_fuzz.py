@@ -76,6 +76,7 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
     mariadb.ListBackups: {"after": "", "examine": True},
     mariadb.ListTrash: {},
     mariadb.CancelJob: {"job_id": JOB},
+    mariadb.AcknowledgeJob: {"job_id": JOB},
     mariadb.JobProgress: {"job_id": JOB},
     mariadb.JobLog: {"job_id": JOB, "offset": 0},
     mariadb.Check: {},

@@ -313,6 +313,11 @@ class FakeMysqlService:
             200, "ok", {"backups": [{**facts, **times} for facts in self.trash.values()], "more": False}
         )
 
+    def acknowledge_job(self, job_id: str) -> Answer:
+        self._reach(("acknowledge_job", (job_id,)))
+        self.tell({"event": "acknowledged", "at": "2026-06-10T04:00:00.000000Z", "job_id": job_id})
+        return Answer(200, "ok", {})
+
     def cancel_job(self, job_id: str) -> Answer:
         self._reach(("cancel_job", (job_id,)))
         if self.refusal:

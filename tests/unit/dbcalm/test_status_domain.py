@@ -8,6 +8,7 @@ from dbcalm_fakes import FakeMysqlService, FakeRootService, HandClock, manifest
 from dbcalm.domain.entities import Caller, Plan
 from dbcalm.domain.services import Services
 from dbcalm.domain.status import Report
+from dbcalm.errors import Conflict, NotFound
 
 START, END = "2026-06-10T03:00:00.000000Z", "2026-06-10T03:05:00.000000Z"
 NOON = 1781092800.0  # 2026-06-10T12:00:00Z
@@ -123,7 +124,10 @@ def test_a_job_that_failed_needs_attention_until_one_goes_well(
     seen: Services, mysql: FakeMysqlService, type: str, name: str
 ) -> None:
     fail(mysql, 1, type)
-    assert report(seen).attention == [f"the last {name} failed at 2026-06-10 03:05 UTC: the disk is full"]
+    assert report(seen).attention == [
+        f"the last {name} failed at 2026-06-10 03:05 UTC: the disk is full; once that is known: "
+        f"dbcalm processes acknowledge {1:032x}"
+    ]
     fail(mysql, 2, type, status="success")
     assert report(seen).attention == []
 
@@ -159,3 +163,26 @@ def test_a_backup_of_the_chain_that_the_catalogue_does_not_know_needs_attention(
     ]
     assert seen.jobs.rebuild() == 3
     assert report(seen).attention == []
+
+
+@pytest.mark.parametrize("type", ["backup", "restore", "verify", "cleanup_backups"])
+def test_a_failure_that_is_known_needs_no_attention_and_the_next_one_does(
+    seen: Services, mysql: FakeMysqlService, root: Caller, type: str
+) -> None:
+    fail(mysql, 1, type)
+    [sentence] = [one for one in report(seen).attention if "failed" in one]
+    job_id = sentence.rsplit(" ", 1)[1]
+    assert seen.processes.acknowledge(root, job_id).acknowledged_at is not None
+    assert [one for one in report(seen).attention if "failed" in one] == []
+    seen.jobs.rebuild()  # Of the journal, as after the loss of the catalogue.
+    assert [one for one in report(seen).attention if "failed" in one] == []
+    fail(mysql, 2, type)
+    assert len([one for one in report(seen).attention if "failed" in one]) == 1
+
+
+def test_only_a_failure_can_be_known(seen: Services, mysql: FakeMysqlService, root: Caller) -> None:
+    fail(mysql, 1, "restore", status="success")
+    with pytest.raises(Conflict, match="has not failed"):
+        seen.processes.acknowledge(root, f"{1:032x}")
+    with pytest.raises(NotFound):
+        seen.processes.acknowledge(root, "0" * 32)
