@@ -68,7 +68,8 @@ innodb_buffer_pool_size=64M
 
     def initialise(self) -> None:
         """Fill the empty data directory with the system tables."""
-        options = [f"--defaults-file={self._options}", "--auth-root-authentication-method=normal"]
+        # Forced: the name of the host need not be known to anybody.
+        options = [f"--defaults-file={self._options}", "--auth-root-authentication-method=normal", "--force"]
         made = subprocess.run(
             [*self.account.drop(), "mariadb-install-db", *options, "--skip-test-db", "--skip-name-resolve"],
             cwd="/",

@@ -22,7 +22,7 @@ from dev.sandbox_lib import Sandbox, SandboxError
 from dev.sandbox_lib.database import Database
 from dev.sandbox_lib.processes import all_processes, command_line
 from dev.sandbox_lib.services import SERVICES
-from tests.patience import PATIENCE, eventually
+from tests.patience import FOR_EVER, PATIENCE, eventually
 
 SCHEMA = """
 CREATE DATABASE scratch; USE scratch;
@@ -113,6 +113,32 @@ class Rig:
     def end(self, accepted: dict[str, Any]) -> dict[str, Any]:
         """Wait for a job's end and return its last Status."""
         return self.api.wait(accepted["link"], seconds=PATIENCE)
+
+    @contextmanager
+    def held_up(self, **order: Any) -> Iterator[dict[str, Any]]:
+        """Start a full backup that cannot end before the block does: it waits for a statement that writes into a table
+        whose engine has no transactions."""
+        self.sandbox.sql("CREATE TABLE shop.written (id INT, body INT) ENGINE=MyISAM")
+        with subprocess.Popen(
+            ["mariadb", "--no-defaults", f"--socket={self.sandbox.database.socket}", "--user=root", "--unbuffered",
+             "--batch", "--skip-column-names"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        ) as holder:  # fmt: skip
+            assert holder.stdin
+            assert holder.stdout
+            holder.stdin.write(
+                f"SELECT CONNECTION_ID(); INSERT INTO shop.written SELECT 0, SLEEP({FOR_EVER});\n"
+            )
+            holder.stdin.flush()
+            number = int(holder.stdout.readline())
+            runs = f"SELECT COUNT(*) FROM information_schema.processlist WHERE id = {number} AND info LIKE 'INSERT%'"
+            eventually(lambda: self.sandbox.sql(runs) == "1", "the statement")
+            try:
+                yield self.start("/backups", {"type": "full", **order})
+            finally:
+                self.sandbox.sql(f"KILL {number}")
+                holder.stdin.close()
+                self.sandbox.sql("DROP TABLE shop.written")
 
     def refused(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         """Send what must be refused; return the status and the one line of it."""

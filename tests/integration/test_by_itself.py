@@ -1,26 +1,20 @@
 """Backups that nobody looks after: they expire, come back, are purged, begin new chains and wait for each other."""
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dbcalm_mariadb_cmd.clock import text_of
-from dev.sandbox_lib.processes import all_processes, command_line, wait_until
 from dev.sandbox_lib.services import MYSQL_SERVICE
 from tests.integration.conftest import KEPT_FOR_A_DAY, Rig
+from tests.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
-
-PURGED_WITHIN = 15.0
 
 
 @pytest.fixture
@@ -105,7 +99,7 @@ def test_the_trash_is_purged_when_its_time_has_come(rig: Rig) -> None:
         time.sleep(2.0)
         rig.sandbox.restart(MYSQL_SERVICE)  # It looks at once when it starts, and then every minute.
         trash = rig.backups / ".trash"
-        assert wait_until(lambda: not list(trash.glob(f"*{name}*")), PURGED_WITHIN)
+        eventually(lambda: not list(trash.glob(f"*{name}*")))
         assert name not in rig.deleted()
         status, line = rig.refused("POST", f"/backups/{name}/undelete")
         assert (status, line) == (404, f"no backup {name} is in the trash")
@@ -137,47 +131,21 @@ def test_a_chain_that_has_had_its_time_gets_no_longer(rig: Rig, limit: dict[str,
     assert rig.backup(type="incremental")["note"] is None
 
 
-def tool(rig: Rig) -> int | None:
-    """Return the pid of this sandbox's backup tool, if it runs."""
-    for process in all_processes():
-        words = command_line(process.pid)
-        if Path(words[0]).name == "mariadb-backup" and str(rig.sandbox.root) in " ".join(words):
-            return process.pid
-    return None
-
-
-@contextmanager
-def long_backup(rig: Rig) -> Iterator[dict[str, Any]]:
-    """Start a full backup that goes on until the block ends, or lets it: its tool is stopped meanwhile."""
-    running = rig.start("/backups", {"type": "full"})
-    assert wait_until(lambda: tool(rig) is not None, 10.0)
-    pid = tool(rig)
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield running
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-
-
 def test_a_scheduled_backup_waits_for_the_one_that_runs(rig: Rig, schedule: int) -> None:
     before = json.loads(rig.sandbox.cli("status", "--json").stdout)["attention"]
     with ThreadPoolExecutor() as pool:
-        with long_backup(rig) as running:
+        with rig.held_up() as running:
             order = ("backup", "incremental", "--schedule-id", str(schedule), "--wait")
             waiting = pool.submit(rig.sandbox.cli, *order)
-            began = time.monotonic()
             refused = rig.sandbox.cli("backup", "incremental")
             assert (refused.returncode, refused.stdout) == (75, "")
             assert running["pid"] in refused.stderr
-            assert time.monotonic() - began < 10.0
             status = rig.sandbox.cli("status", "--json")
             assert json.loads(status.stdout)["attention"] == before, "a backup that runs is no trouble"
             time.sleep(3.0)
             assert not waiting.done()
             assert rig.api.call("GET", running["link"])["status"] == "running"
-        waited = waiting.result(60.0)
+        waited = waiting.result(PATIENCE)
     assert waited.returncode == 0, waited
     assert rig.end(running)["status"] == "success"
     [newest] = rig.api.call("GET", "/backups?per_page=1")["items"]

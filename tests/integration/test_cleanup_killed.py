@@ -10,10 +10,10 @@ import pytest
 
 from dbcalm_mariadb_cmd.clock import text_of
 from dbcalm_mariadb_cmd.manifest import MANIFEST
-from dev.sandbox_lib.processes import wait_until
 from dev.sandbox_lib.services import MYSQL_SERVICE
 from tests.integration.conftest import KEPT_FOR_A_DAY, Rig
 from tests.integration.test_faults import kill_service_and_runner
+from tests.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +50,7 @@ def copies(rig: Rig, chain: list[str], schedule: int) -> set[str]:
             made.add(id)
             base = id
     rig.sandbox.restart(MYSQL_SERVICE)
-    assert wait_until(lambda: made <= set(rig.listed()), 15.0)
+    eventually(lambda: made <= set(rig.listed()))
     return made
 
 
@@ -74,7 +74,7 @@ def test_a_killed_clean_up_leaves_whole_chains_that_everybody_lists(plain: Rig, 
         started = plain.start("/cleanup", {"schedule_id": schedule})
         assert set(started["deleting"]) == before
         enough = len(before) - chance.randrange(len(before) // 3)
-        assert wait_until(lambda enough=enough: len(made & plain.on_disk()) <= enough, 20.0)
+        eventually(lambda enough=enough: len(made & plain.on_disk()) <= enough)
         kill_service_and_runner(plain)
         left = made & plain.on_disk()
         ended = plain.end(started)

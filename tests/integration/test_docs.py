@@ -9,10 +9,10 @@ import pytest
 
 from dev.sandbox_lib import Sandbox
 from tests.docs.commands import Shell, matches, runnable
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.integration
 
-_SECONDS = 60.0
 _NEEDED = [program for program in ("curl", "jq") if shutil.which(program) is None]
 
 
@@ -34,7 +34,7 @@ def test_every_command_does_what_its_page_says(home: Path) -> None:
     shell = Shell(home)
     try:
         for command in runnable():
-            status, output = shell.run(command.text, _SECONDS)
+            status, output = shell.run(command.text, PATIENCE)
             where = f"{command.page.name}: $ {command.text}"
             assert status == 0, f"{where}\nended with {status}:\n{output}"
             assert matches(command.output, output), (

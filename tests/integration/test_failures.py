@@ -13,8 +13,10 @@ from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.failures import FAILURES
 from dev.sandbox_lib import Sandbox
-from dev.sandbox_lib.processes import all_processes, command_line, wait_until
+from dev.sandbox_lib.processes import all_processes, command_line
+from tests.able import mounted
 from tests.integration.conftest import Rig, sandbox_with
+from tests.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -63,7 +65,7 @@ class Bench:
 
     def paused(self, target: str, meanwhile: Callable[[], object]) -> JobFailed | None:
         """Do something while the tool stands still in the middle of its copying."""
-        argv = self.argv(f"--target-dir={self.root / target}")
+        argv = self.argv(f"--target-dir={self.root / target}", "--throttle=50")
         with subprocess.Popen([*self.sandbox.who.database.drop(), *argv], stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
             said = [next(line for line in process.stderr if b"Copying" in line)]
@@ -136,11 +138,8 @@ def memory(bench: Bench) -> JobFailed | None:
 def disk_full(bench: Bench) -> JobFailed | None:
     small = bench.root / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=777", "tmpfs", str(small)], check=True)
-    try:
+    with mounted(small, "-t", "tmpfs", "-o", "size=6m,mode=777", "tmpfs"):
         return bench.run(bench.argv(f"--target-dir={small / 'b'}"))
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def not_prepared(bench: Bench) -> JobFailed | None:
@@ -209,7 +208,7 @@ def server_gone(bench: Bench) -> JobFailed | None:
         process = bench.database.process
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
-        assert wait_until(lambda: not process.is_running(), 10)
+        eventually(lambda: not process.is_running())
 
     try:
         return bench.paused("p", kill)
@@ -274,7 +273,7 @@ def test_every_entry_has_its_cause() -> None:
 
 def _stop_the_tool(rig: Rig, log: Path) -> int:
     """Stop the backup tool of this sandbox in the middle of its copying; return its process id."""
-    assert wait_until(lambda: log.exists() and b"Streaming" in log.read_bytes(), 30)
+    eventually(lambda: log.exists() and b"Streaming" in log.read_bytes())
     for process in all_processes():
         words = command_line(process.pid)
         if words and words[0].endswith("mariadb-backup") and str(rig.sandbox.root) in " ".join(words):
@@ -288,7 +287,7 @@ def test_what_passes_by_itself_is_tried_once_more(rig: Rig) -> None:
     rig.sandbox.sql("SET GLOBAL innodb_log_file_size = 16777216")
     rig.sandbox.sql("CREATE OR REPLACE TABLE shop.busy (id INT PRIMARY KEY, body VARCHAR(500))")
     rig.sandbox.sql("INSERT INTO shop.busy SELECT seq, REPEAT('x', 450) FROM shop.seq_1_to_20000")
-    with rig.configured("dbcalm-mariadb-cmd", copy_throttle=300):
+    with rig.configured("dbcalm-mariadb-cmd", copy_throttle=50):
         accepted = rig.start("/backups", {"type": "full", "id": "overrun", "form": "zstd"})
         log = rig.sandbox.root / "jobs" / "jobs" / accepted["pid"] / "output.log"
         pid = _stop_the_tool(rig, log)

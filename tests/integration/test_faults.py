@@ -15,8 +15,9 @@ import pytest
 
 from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.api import Api
-from dev.sandbox_lib.processes import all_processes, command_line, wait_until
+from dev.sandbox_lib.processes import all_processes, command_line
 from tests.integration.conftest import Rig
+from tests.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -95,7 +96,7 @@ def test_a_kill_at_any_moment(rig: Rig, base: str, kind: str, kill: Callable[[Ri
             assert rig.api.request("GET", f"/backups/{name}").status == (
                 200 if ended["status"] == "success" else 404
             )
-        assert wait_until(lambda: rig.leftovers() == [], 5)
+        eventually(lambda: rig.leftovers() == [])
     assert rig.api.call("GET", "/processes?query=status|running")["items"] == []
     assert rig.stored(base) == stored
 
@@ -121,9 +122,9 @@ def test_a_killed_restore_to_the_database_leaves_all_or_nothing(
 
 
 def test_an_interrupted_job_says_so(rig: Rig) -> None:
-    accepted = rig.start("/backups", {"type": "full"})
-    kill_service_and_runner(rig)
-    ended = rig.end(accepted)
+    with rig.held_up() as accepted:
+        kill_service_and_runner(rig)
+        ended = rig.end(accepted)
     assert (ended["status"], ended["reason"]) == ("failed", "interrupted")
     assert "interrupted" in ended["error"]
 

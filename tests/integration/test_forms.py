@@ -5,15 +5,16 @@ import os
 import random
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from dev.sandbox_lib.processes import all_processes, command_line, wait_until
+from dev.sandbox_lib.processes import all_processes, command_line
+from tests.able import disk
 from tests.integration.conftest import Rig
+from tests.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -153,26 +154,32 @@ def members(rig: Rig, word: str) -> list[int]:
     return found
 
 
-def kill_when_seen(rig: Rig, word: str, accepted: list[bool]) -> threading.Thread:
-    """Kill a member of the pipe as soon as there is one."""
+@contextmanager
+def killed_when_seen(rig: Rig, word: str) -> Iterator[list[int]]:
+    """Kill a member of the pipe as soon as there is one, at most once, until the block ends; yield whom it was."""
+    killed: list[int] = []
+    over = threading.Event()
 
     def look() -> None:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            for pid in members(rig, word):
-                os.kill(pid, 9)
-                accepted.append(True)
-                return
+        while not killed and not over.is_set():
+            for pid in members(rig, word)[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+                    killed.append(pid)
 
     thread = threading.Thread(target=look)
     thread.start()
-    return thread
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextmanager
 def slowed(rig: Rig) -> Iterator[None]:
-    """Let backups take a while, so that there is time to do something to them."""
-    with rig.configured("dbcalm-mariadb-cmd", copy_throttle=40, parallel=1):
+    """Let backups take far longer than a test waits, so that there is time to do something to them."""
+    with rig.configured("dbcalm-mariadb-cmd", copy_throttle=1, parallel=1):
         yield
 
 
@@ -185,18 +192,15 @@ def test_a_killed_member_of_a_backup_is_named_and_leaves_nothing(
     order = {"type": kind, "id": "killed", "form": form}
     if kind == "incremental":
         order["from_backup_id"] = base
-    with slowed(rig):
-        killed: list[bool] = []
-        thread = kill_when_seen(rig, word, killed)
+    with slowed(rig), killed_when_seen(rig, word) as killed:
         ended = rig.end(rig.start("/backups", order))
-        thread.join()
     assert killed
     assert ended["status"] == "failed"
     name = "the backup tool" if word == "mariadb-backup" else word
     assert ended["error"].startswith(f"{name} was ended by signal 9"), ended["error"]
     assert rig.api.request("GET", "/backups/killed").status == 404
     assert not (rig.backups / "killed").exists()
-    assert wait_until(lambda: rig.leftovers() == [], 5)
+    eventually(lambda: rig.leftovers() == [])
     assert "QUERY" not in rig.sandbox.sql("SHOW PROCESSLIST")
     rig.sandbox.sql("CREATE TABLE shop.unlocked (id INT); DROP TABLE shop.unlocked")  # No lock was left.
 
@@ -210,36 +214,25 @@ def test_a_killed_member_of_a_restore_is_named_and_leaves_nothing(rig: Rig, word
     base = rig.backup(id=f"much-{word}")["resource_id"]
     rig.sandbox.sql("DROP TABLE shop.much")
     stored = rig.stored(base)
-    for _ in range(5):  # The member may have ended before it was seen.
-        killed: list[bool] = []
-        accepted = rig.start("/restore", {"id": base, "target": "folder"})
-        thread = kill_when_seen(rig, word, killed)
-        ended = rig.end(accepted)
-        thread.join()
+    for _ in range(20):  # The member may have ended before it was seen.
+        with killed_when_seen(rig, word) as killed:
+            ended = rig.end(rig.start("/restore", {"id": base, "target": "folder"}))
         if ended["status"] == "failed":
             break
     assert killed
     assert ended["error"].startswith(f"{word} was ended by signal 9"), ended["error"]
-    assert wait_until(lambda: rig.leftovers() == [], 5)
+    eventually(lambda: rig.leftovers() == [])
     assert rig.stored(base) == stored
 
 
 @contextmanager
 def small_disk(rig: Rig, at: Path, megabytes: int) -> Iterator[None]:
     """Put a small file system of its own at a folder."""
-    image = rig.sandbox.root / "small.img"
-    with image.open("wb") as file:
-        file.truncate(megabytes << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", str(image)], check=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(at)], check=True)
-    try:
+    with disk(at, megabytes, "mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal"):
         (at / "lost+found").rmdir()
         owner = rig.backups.stat()
         os.chown(at, owner.st_uid, owner.st_gid)
         yield
-    finally:
-        subprocess.run(["umount", str(at)], check=True)
-        image.unlink()
 
 
 def test_a_disk_that_fills_is_named_and_left_as_it_was(rig: Rig, as_root: None) -> None:
@@ -255,7 +248,7 @@ def test_a_disk_that_fills_is_named_and_left_as_it_was(rig: Rig, as_root: None) 
             ended = rig.end(rig.start("/backups", {"type": "full", "form": "zstd"}))
             assert ended["status"] == "failed"
             assert "No space left on device" in ended["error"]
-            assert wait_until(lambda: rig.leftovers() == [], 5)
+            eventually(lambda: rig.leftovers() == [])
         assert rig.on_disk() == before
     finally:
         rig.sandbox.sql("DROP TABLE shop.noise")

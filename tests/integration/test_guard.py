@@ -22,7 +22,7 @@ import os, socket, sys
 print(os.getuid())
 for line in sys.stdin.buffer:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(30)
+        connection.settimeout(300)
         connection.connect(sys.argv[1])
         connection.sendall(line)
         print(connection.makefile().readline(), end="")

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.able import mounted
 from tests.integration.conftest import Rig, states
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -270,20 +272,19 @@ def test_a_disk_that_is_too_full(rig: Rig) -> None:
     config = rig.sandbox.layout.config
     small = rig.sandbox.root / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0777", "tmpfs", str(small)], check=True)
-    backups = small / "backups"
-    backups.mkdir(mode=0o700)
-    os.chown(backups, rig.data.stat().st_uid, rig.data.stat().st_gid)
-    try:
-        with changed(config, config.read_text().replace(f"{rig.sandbox.layout.backups}", str(backups))):
+    with mounted(small, "-t", "tmpfs", "-o", "size=24m,mode=0777", "tmpfs"):
+        backups = small / "backups"
+        backups.mkdir(mode=0o700)
+        os.chown(backups, rig.data.stat().st_uid, rig.data.stat().st_gid)
+        try:
+            with changed(config, config.read_text().replace(f"{rig.sandbox.layout.backups}", str(backups))):
+                rig.sandbox.restart("dbcalm-mariadb-cmd")
+                status, line = rig.refused("POST", "/backups", FULL)
+                assert status == 507
+                assert "MB" in line
+                assert sorted(path.name for path in backups.iterdir()) == [".trash", ".work", "restores"]
+        finally:
             rig.sandbox.restart("dbcalm-mariadb-cmd")
-            status, line = rig.refused("POST", "/backups", FULL)
-            assert status == 507
-            assert "MB" in line
-            assert sorted(path.name for path in backups.iterdir()) == [".trash", ".work", "restores"]
-    finally:
-        rig.sandbox.restart("dbcalm-mariadb-cmd")
-        subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +314,7 @@ def test_a_page_that_is_none(rig: Rig, path: str) -> None:
 def test_a_body_of_ten_megabytes(rig: Rig) -> None:
     facts = rig.sandbox.facts
     context = ssl.create_default_context(cafile=facts.ca)
-    connection = http.client.HTTPSConnection(urlsplit(facts.url).netloc, timeout=20, context=context)
+    connection = http.client.HTTPSConnection(urlsplit(facts.url).netloc, timeout=PATIENCE, context=context)
     body = json.dumps({"type": "full", "id": "x" * 10_000_000})
     try:
         connection.request("POST", "/auth/token", body, {"Content-Type": "application/json"})
@@ -325,7 +326,7 @@ def test_a_body_of_ten_megabytes(rig: Rig) -> None:
     assert rig.api.request("GET", "/backups").status == 200
 
 
-def say(path: str, sent: bytes, seconds: float = 8.0) -> bytes:
+def say(path: str, sent: bytes, seconds: float = PATIENCE) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
         connection.connect(path)
@@ -347,7 +348,7 @@ def test_garbage_silence_and_half_a_line_on_a_socket(rig: Rig, which: str) -> No
         assert answer["code"] in (400, 404), sent
     with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as half:
         for connection in (silent, half):
-            connection.settimeout(8.0)
+            connection.settimeout(PATIENCE)
             connection.connect(path)
         half.sendall(b'{"cmd":')
         assert json.loads(say(path, b"garbage\n"))["code"] == 400  # The others are served meanwhile.
@@ -359,7 +360,9 @@ def test_bad_tokens_are_401_and_say_how_to_log_in(rig: Rig) -> None:
     facts = rig.sandbox.facts
     context = ssl.create_default_context(cafile=facts.ca)
     for headers in ({}, {"Authorization": "Bearer x.y.z"}, {"Authorization": "Basic eDp5"}):
-        connection = http.client.HTTPSConnection(urlsplit(facts.url).netloc, timeout=20, context=context)
+        connection = http.client.HTTPSConnection(
+            urlsplit(facts.url).netloc, timeout=PATIENCE, context=context
+        )
         connection.request("GET", "/backups", headers=headers)
         answer = connection.getresponse()
         assert (answer.status, answer.headers["WWW-Authenticate"].split()[0]) == (401, "Bearer")
@@ -388,7 +391,7 @@ def test_a_wrong_configuration_stops_a_program_with_one_line(
         env={"DBCALM_CONFIG": str(config), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert ran.returncode == 1

@@ -19,8 +19,9 @@ from dbcalm_mariadb_cmd.exchange import FACTS
 from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR, REPLACED
 from dbcalm_mariadb_cmd.replace import DONE, FAILED, MOVED, MOVING, RETURNING, STOPPING
 from dev.sandbox_lib import Sandbox
-from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line, wait_until
+from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line
 from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
+from tests.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -51,12 +52,13 @@ class Replacing(Rig):
         except FileNotFoundError:
             return ""
 
-    def reach(self, accepted: dict[str, Any], *stages: str, seconds: float = 60.0) -> None:
-        """Wait until a job is in one of these stages; do not sleep, since some are over in a moment."""
-        give_up = time.monotonic() + seconds
+    def reach(self, accepted: dict[str, Any], *stages: str) -> None:
+        """Wait until a job is in one of these stages; hardly sleep, since some are over in a moment."""
+        give_up = time.monotonic() + PATIENCE
         while (at := self.stage(accepted)) not in stages:
             assert at not in (DONE, FAILED), f"the job was {at} before it was seen in {stages}"
             assert time.monotonic() < give_up, f"the job is {at!r} and not in {stages}"
+            time.sleep(0.001)
 
     def runner(self) -> int:
         """Return the process that works on the job."""
@@ -259,8 +261,8 @@ def test_of_a_database_that_is_stopped_and_of_one_that_has_no_data(rig: Replacin
 def test_what_is_kept_for_no_time_is_gone_soon(rig: Replacing) -> None:
     with rig.configured(_MYSQL_SERVICE, keep_replaced=0, trash_delay=0):
         assert rig.end(rig.replace())["status"] == "success"
-        assert wait_until(lambda: rig.replaced() == [], 30)
-        assert wait_until(lambda: not list(rig.data.glob(f"{OURS_IN_DATA_DIR}*")), 10)
+        eventually(lambda: rig.replaced() == [])
+        eventually(lambda: not list(rig.data.glob(f"{OURS_IN_DATA_DIR}*")))
         rig.is_whole(rig.known)
     status, line = rig.refused("POST", "/replaced/nothing/bring-back", {})
     assert (status, line) == (404, "nothing that was replaced is kept as nothing")
@@ -454,7 +456,9 @@ def try_to_start(rig: Replacing) -> int:
     command = [
         *rig.sandbox.who.database.drop(), "mariadbd", f"--defaults-file={rig.sandbox.database.home}/my.cnf",
     ]  # fmt: skip
-    done = subprocess.run(command, env=ENVIRONMENT, cwd="/", check=False, capture_output=True, timeout=60)
+    done = subprocess.run(
+        command, env=ENVIRONMENT, cwd="/", check=False, capture_output=True, timeout=PATIENCE
+    )
     return done.returncode
 
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from dev.sandbox_lib.processes import wait_until
 from dev.sandbox_lib.services import API, ROOT_SERVICE
 from tests.integration.conftest import Rig
+from tests.patience import eventually
 
 pytestmark = pytest.mark.integration
 
 DAILY = {"backup_type": "full", "frequency": "daily", "hour": 3, "minute": 10}
 HOURLY = {"backup_type": "incremental", "frequency": "hourly", "minute": 40}
-HEALED_WITHIN = 15.0
 
 
 @pytest.fixture
@@ -89,13 +88,13 @@ def test_a_cron_file_that_is_gone_or_edited_comes_back_when_the_api_starts(cron_
     written = cron_file.read_bytes()
     cron_file.unlink()
     rig.sandbox.restart(API)
-    assert wait_until(cron_file.exists, HEALED_WITHIN)
+    eventually(cron_file.exists)
     assert cron_file.read_bytes() == written
     assert stat.S_IMODE(cron_file.stat().st_mode) == 0o644
 
     cron_file.write_bytes(written.replace(b"10 3 ", b"59 23 "))
     rig.sandbox.restart(API)
-    assert wait_until(lambda: cron_file.read_bytes() == written, HEALED_WITHIN)
+    eventually(lambda: cron_file.read_bytes() == written)
 
 
 def test_incremental_schedules_keep_the_last_full_one(cron_file: Path, rig: Rig) -> None:

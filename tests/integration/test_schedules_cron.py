@@ -12,14 +12,13 @@ from dbcalm_cmd_client import CmdClient
 from dbcalm_mariadb_cmd.manifest import MANIFEST
 from dev.private_cron import PrivateCron, why_not
 from dev.sandbox_lib.errors import SandboxError
-from dev.sandbox_lib.processes import wait_until
 from dev.sandbox_lib.services import API
 from tests.integration.conftest import Rig
+from tests.patience import eventually
 
 pytestmark = pytest.mark.integration
 
 EVERY_MINUTE = CronSchedule(77, "full", "interval", interval_value=1, interval_unit="minutes")
-UNTIL_THE_NEXT_MINUTE = 75.0
 """Seconds until cron has fired and a backup of the test's database is made."""
 
 
@@ -72,7 +71,7 @@ def test_cron_makes_a_backup_while_the_api_is_down(
     assert cleans_up == f"20 4 * * * {words} cleanup"
 
     with PrivateCron(table.parent, tmp_path) as cron:
-        assert wait_until(lambda: bool(of_schedule(rig)), UNTIL_THE_NEXT_MINUTE), cron.said
+        eventually(lambda: bool(of_schedule(rig)))
         install()
     assert cron.complaints == []
     assert cron.has_said(f"(dbcalm) CMD ({rig.sandbox.layout.launch} backup full --schedule-id 77)"), (

@@ -22,10 +22,12 @@ from dev import private_cron
 from dev.private_cron import PrivateCron
 from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.api import Api
-from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line, wait_until
+from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line
 from dev.sandbox_lib.programs import launcher
 from dev.sandbox_lib.services import API, MYSQL_SERVICE, ROOT_SERVICE
+from tests.able import mounted, traced
 from tests.integration.conftest import states
+from tests.patience import PATIENCE, eventually
 
 pytestmark = [
     pytest.mark.integration,
@@ -34,7 +36,6 @@ pytestmark = [
 
 USER = "'dbcalm_backup'@'localhost'"
 PASSWORD = "a long and private sentence"
-_SECONDS = 120.0
 
 Done = subprocess.CompletedProcess[str]
 
@@ -75,7 +76,7 @@ class Host:
         who = self.sandbox.who.api.drop() if as_user else []
         done = subprocess.run(
             [*who, *self.command, *options],
-            cwd="/", env=self.environment, input=text, capture_output=True, text=True, timeout=_SECONDS,
+            cwd="/", env=self.environment, input=text, capture_output=True, text=True, timeout=PATIENCE,
         )  # fmt: skip
         assert "Traceback" not in done.stdout + done.stderr
         assert self.password() not in done.stdout + done.stderr
@@ -245,13 +246,12 @@ def test_secrets_are_in_no_argument_no_output_and_no_log(host: Host) -> None:
         assert secret not in done.stdout + done.stderr + logs
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_no_program_is_ever_started_with_a_secret(host: Host, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     options = ["--yes", "--database-socket", host.socket, "--user", "alice", "--password-stdin"]
     done = subprocess.run(
-        ["strace", "-f", "-s", "4096", "-e", "trace=execve", "-o", trace, *host.command, *options],
-        cwd="/", env=host.environment, input=f"{PASSWORD}\n", capture_output=True, text=True, timeout=_SECONDS,
+        [*traced("-s", "4096", "-e", "trace=execve", "-o", str(trace)), *host.command, *options],
+        cwd="/", env=host.environment, input=f"{PASSWORD}\n", capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     started = trace.read_text()
     assert "created 'dbcalm_backup'" in done.stdout, done
@@ -336,7 +336,7 @@ class TestWhatIsWrong:
     def test_another_user_is_told_who_may(self, host: Host) -> None:
         done = subprocess.run(
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *host.command, "--yes"],
-            cwd="/", env=host.environment, capture_output=True, text=True, timeout=_SECONDS,
+            cwd="/", env=host.environment, capture_output=True, text=True, timeout=PATIENCE,
         )  # fmt: skip
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done
         assert "sudo dbcalm setup" in done.stderr
@@ -406,16 +406,15 @@ class TestWhatIsWrong:
 
     def test_a_disk_that_is_too_small(self, host: Host, tmp_path: Path) -> None:
         backups = host.sandbox.layout.backups
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m,mode=0700", "tmpfs", backups], check=True)
-        try:
-            shutil.chown(backups, "mysql", "mysql")
-            host.sandbox.restart(MYSQL_SERVICE)
-            done = host.whole()
-            assert "too little space: the next full backup needs about" in wrong(done)
-            assert host.facts("backups", "list")["items"] == []
-        finally:
-            host.sandbox.kill(MYSQL_SERVICE)
-            subprocess.run(["umount", backups], check=True)
+        with mounted(backups, "-t", "tmpfs", "-o", "size=20m,mode=0700", "tmpfs"):
+            try:
+                shutil.chown(backups, "mysql", "mysql")
+                host.sandbox.restart(MYSQL_SERVICE)
+                done = host.whole()
+                assert "too little space: the next full backup needs about" in wrong(done)
+                assert host.facts("backups", "list")["items"] == []
+            finally:
+                host.sandbox.kill(MYSQL_SERVICE)
 
     @pytest.mark.parametrize(
         "options",
@@ -463,7 +462,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def _read_until(self, seen: Any) -> bool:
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not seen():
             ready, _, _ = select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, self.shown
@@ -534,4 +533,4 @@ def test_killed_at_any_time_it_ends_well_when_it_is_run_again(host: Host) -> Non
         assert len(host.facts("backups", "list")["items"]) == 1
         assert len(host.facts("schedules", "list")["items"]) == 3
         assert [path.name for path in host.credentials.parent.glob(".*")] == []
-        assert wait_until(lambda: host.facts("status")["running"] is None, 30.0)
+        eventually(lambda: host.facts("status")["running"] is None)

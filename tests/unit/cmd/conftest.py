@@ -9,16 +9,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.patience import FOR_EVER, PATIENCE, eventually
+
 CHECKOUT = Path(__file__).parents[3]
 ECHO = Path(__file__).with_name("echo_service.py")
-PATIENCE = 10.0
-"""Seconds after which a test gives up on a service."""
 
 
 class Service:
@@ -87,11 +86,12 @@ class Service:
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Return as soon as this holds; fail if it takes too long, or if the service ends first."""
-        deadline = time.monotonic() + PATIENCE
-        while not holds():
-            assert time.monotonic() < deadline, f"it took too long; the service says: {self.log}"
+
+        def looked() -> bool:
             assert self.process.poll() is None, f"the service ended: {self.log}"
-            time.sleep(0.005)
+            return holds()
+
+        eventually(looked)
 
     def stop(self) -> int:
         """Tell the service to stop; return its exit status."""
@@ -140,9 +140,11 @@ def run(folder: Path) -> Iterator[Callable[..., Service]]:
 
 @pytest.fixture
 def echo(folder: Path, run: Callable[..., Service]) -> Callable[..., Service]:
-    """Start the echo service: ``echo(seconds=5.0, uids=[own])``."""
+    """Start the echo service: ``echo(seconds=FOR_EVER, uids=[own])``; so long a caller has for its line."""
 
-    def start(seconds: float = 5.0, uids: tuple[int, ...] = (os.getuid(),), **options: object) -> Service:
+    def start(
+        seconds: float = FOR_EVER, uids: tuple[int, ...] = (os.getuid(),), **options: object
+    ) -> Service:
         path = folder / "echo.sock"
         service = run(path, sys.executable, ECHO, path, seconds, *uids, **options)
         service.wait_until(service.listens)

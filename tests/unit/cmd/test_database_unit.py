@@ -2,7 +2,6 @@
 processes, whose answers are written by hand as systemd 252 gives them."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from conftest import Service
 from dbcalm_cmd import unit as unit_module
 from dbcalm_cmd.unit import DatabaseUnit, UnitError
 from dbcalm_cmd_client import CmdClient, ServiceUnreachable
+from tests.patience import eventually
 
 UNIT = "mariadb.service"
 _PROGRAM = """#!/usr/bin/python3
@@ -205,7 +205,7 @@ class TestTheProgram:
         self, systemctl: Systemctl, unit: DatabaseUnit, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(unit_module, "_SECONDS", 0.3)
-        systemctl.does("show", "__import__('time').sleep(30)")
+        systemctl.does("show", "__import__('time').sleep(3000)")
         with pytest.raises(UnitError, match="timed out after 0.3 seconds"):
             unit.state()
 
@@ -254,16 +254,15 @@ class TestTheService:
     ) -> None:
         """What waits its turn is done when nobody wants it any more: a stop after the start, for instance."""
         path = root_service(systemctl=str(systemctl.path), database_unit=UNIT).path
-        systemctl.does("stop", "__import__('time').sleep(4)")
+        systemctl.does("stop", "while not (here / 'go').exists(): __import__('time').sleep(0.01)")
         hasty = CmdClient(path, 0.3)
         for _ in range(5):
             with pytest.raises(ServiceUnreachable):
                 hasty.stop_database()
         busy = CmdClient(path).start_database()
         assert (busy.code, busy.status) == (503, "systemctl is busy with what was asked for before")
-        deadline = time.monotonic() + 15
-        while CmdClient(path).query_database().code != 200:
-            assert time.monotonic() < deadline
+        (systemctl.path.parent / "go").touch()
+        eventually(lambda: CmdClient(path).query_database().code == 200)
         assert [order[1] for order in systemctl.orders] == ["stop"]
 
     def test_without_a_unit_does_nothing(

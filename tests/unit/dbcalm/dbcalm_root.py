@@ -5,9 +5,9 @@ import pwd
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from tests.patience import eventually
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -33,7 +33,7 @@ class RootProcess:
             env={"PATH": os.environ["PATH"], "DBCALM_CONFIG": str(self._configuration)},
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self._listens)
+        eventually(self._listens, "the start of the root service")
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -51,10 +51,3 @@ class RootProcess:
     def ids(self) -> list[int]:
         lines = [line for line in self.cron.read_text().splitlines() if "--schedule-id" in line]
         return sorted(int(line.rsplit(" ", 1)[1]) for line in lines)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from dbcalm.api import events as events_module
 from dbcalm.api.events import MOST_STREAMS, Event, Look, Streams
 from dbcalm.errors import NotAuthenticated
+from tests.patience import eventually
 
 PROGRESS = {
     "phase": "copying", "bytes_done": 5, "bytes_total": 10,
@@ -52,15 +53,21 @@ def job(api: TestClient) -> str:
     return str(api.post("/backups", json={"type": "full", "id": "one"}).json()["pid"])
 
 
+def is_followed(mysql: FakeMysqlService) -> None:
+    """Wait until somebody has looked at all that there is."""
+    asked = len(mysql.asked_for("job_progress"))
+    eventually(lambda: len(mysql.asked_for("job_progress")) > asked + 1)
+
+
 def test_a_job_is_followed_to_its_end(api: TestClient, mysql: FakeMysqlService, job: str) -> None:
     mysql.progress[job] = PROGRESS
     mysql.logs[job] = "first\nsecönd"
 
     def go_on() -> None:
-        time.sleep(0.3)
+        is_followed(mysql)
         mysql.logs[job] += "\nthird\n"
         mysql.progress[job] = {**PROGRESS, "percent": 80}
-        time.sleep(0.3)
+        is_followed(mysql)
         mysql.finish(job)
 
     goes_on = threading.Thread(target=go_on)
@@ -82,8 +89,12 @@ def test_a_job_is_followed_to_its_end(api: TestClient, mysql: FakeMysqlService, 
 
 def test_a_failed_job_never_was_at_100(api: TestClient, mysql: FakeMysqlService, job: str) -> None:
     mysql.progress[job] = {**PROGRESS, "percent": 99}
-    finish = threading.Timer(0.2, mysql.finish, (job, "failed"), {"reason": "error", "error": "disk full"})
-    finish.start()
+
+    def fail() -> None:
+        is_followed(mysql)
+        mysql.finish(job, "failed", reason="error", error="disk full")
+
+    threading.Thread(target=fail).start()
     got = parsed(api.get(f"/processes/{job}/events").text)
     assert [one.data["percent"] for one in got if one.event == "progress"] == [99]
     assert (got[-1].data["status"], got[-1].data["error"]) == ("failed", "disk full")

@@ -17,6 +17,7 @@ from dbcalm.errors import CatalogueDamaged, CatalogueError, NoSpace, Unavailable
 from dbcalm.repository import migrations
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import Database, connect, open_database, open_or_replace
+from tests.patience import PATIENCE
 
 NOW = len(migrations.MIGRATIONS)
 
@@ -132,9 +133,9 @@ def test_programs_that_make_it_at_once_agree(path: Path) -> None:
     programs = [context.Process(target=open_it, args=(path, results)) for _ in range(4)]
     for program in programs:
         program.start()
-    found = [results.get(timeout=30) for _ in programs]
+    found = [results.get(timeout=PATIENCE) for _ in programs]
     for program in programs:
-        program.join(10)
+        program.join(PATIENCE)
     assert found == ["opened"] * 4
 
 

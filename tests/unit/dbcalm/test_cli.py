@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dbcalm.cli.main import COMMANDS, program
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,7 @@ class Cli:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
         )
 
     @property
@@ -286,7 +287,7 @@ def loaded_by(dbcalm: Cli, *arguments: str) -> set[str]:
     )
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        cwd=CHECKOUT, env=dbcalm.environment, capture_output=True, text=True, timeout=30,
+        cwd=CHECKOUT, env=dbcalm.environment, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     return set(json.loads(done.stderr.splitlines()[-1]))
 

@@ -24,6 +24,7 @@ from test_cli_jobs import job_of, made, on_a_terminal, unreachable
 from test_server import FakeSocket
 
 from dbcalm_cmd_client import Answer
+from tests.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -123,17 +124,22 @@ def test_a_clean_up_that_cannot_be_is_one_line(dbcalm: Cli, two: FakeMysqlServic
 # A job that is in the way
 
 
-def end_soon(service: FakeMysqlService, job_id: str) -> threading.Thread:
-    """End a job of the service in a moment."""
+class EndsSoon(threading.Thread):
+    """Ends a job of the service a moment after it has kept somebody from a command."""
 
-    def end() -> None:
-        time.sleep(1.5)
-        service.refusal = None
-        service.finish(job_id)
+    def __init__(self, service: FakeMysqlService, job_id: str, command: str) -> None:
+        super().__init__()
+        self.has_ended = False
+        self._service, self._job, self._command = service, job_id, command
+        self._asked = len(service.asked_for(command))
+        self.start()
 
-    thread = threading.Thread(target=end)
-    thread.start()
-    return thread
+    def run(self) -> None:
+        eventually(lambda: len(self._service.asked_for(self._command)) > self._asked)
+        time.sleep(0.5)
+        self.has_ended = True
+        self._service.refusal = None
+        self._service.finish(self._job)
 
 
 def busy(service: FakeMysqlService, job_id: str) -> None:
@@ -141,19 +147,23 @@ def busy(service: FakeMysqlService, job_id: str) -> None:
     service.refusal = Answer(409, f"job {job_id} is running (backup); wait for its end", {"job_id": job_id})
 
 
-@pytest.mark.parametrize("arguments", [("backup", "incremental", "--schedule-id", "2"), ("cleanup",)])
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (("backup", "incremental", "--schedule-id", "2"), "incremental_backup"),
+        (("cleanup",), "cleanup_backups"),
+    ],
+)
 def test_what_cron_starts_waits_for_the_job_in_its_way(
-    dbcalm: Cli, service: FakeMysqlService, arguments: tuple[str, ...]
+    dbcalm: Cli, service: FakeMysqlService, arguments: tuple[str, ...], command: str
 ) -> None:
     made(dbcalm, service, "full", "--id", "one")
     running = job_of(output(dbcalm, "backup", "full"))
     busy(service, running)
-    thread = end_soon(service, running)
-    began = time.monotonic()
+    other = EndsSoon(service, running, command)
     line = output(dbcalm, *arguments)
-    thread.join()
+    assert other.has_ended
     assert job_of(line) != running
-    assert time.monotonic() - began > 1
 
 
 @pytest.mark.parametrize("type", ["full", "incremental"])
@@ -185,11 +195,11 @@ def test_runs_of_one_schedule_do_not_pile_up(dbcalm: Cli, service: FakeMysqlServ
         [sys.executable, "dbcalm.py", "backup", "full", "--schedule-id", "2"],
         cwd=CHECKOUT, env=dbcalm.environment, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while len(service.asked_for("full_backup")) < 2:
-        time.sleep(0.01)
+    eventually(lambda: len(service.asked_for("full_backup")) == 2)
     refused(dbcalm("backup", "full", "--schedule-id", "2"), "schedule 2 waits for another job already", 75)
-    end_soon(service, running).join()
-    assert job_of(waiting.communicate(timeout=10)[0]) != running
+    service.refusal = None
+    service.finish(running)
+    assert job_of(waiting.communicate(timeout=PATIENCE)[0]) != running
     assert waiting.returncode == 0
 
 
@@ -333,7 +343,7 @@ def test_colours_are_for_terminals_that_want_them(
     command = " ".join(f"{name}={value}" for name, value in terminal.items())
     done = subprocess.run(
         ["script", "-qec", f"env {command} {sys.executable} dbcalm.py status", "/dev/null"],
-        cwd=CHECKOUT, env={**environment, "PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=30,
+        cwd=CHECKOUT, env={**environment, "PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=PATIENCE,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert ("\x1b[31m" in done.stdout) is coloured, done.stdout
@@ -385,6 +395,7 @@ def test_nothing_is_loaded_once_root_has_become_another_user(
     (folder / "mysql.sock").chmod(0o666)
     done = subprocess.run(
         [sys.executable, "-c", AS_WHOM, *arguments.split()],
-        cwd=CHECKOUT, env=dbcalm.environment, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL,
+        cwd=CHECKOUT, env=dbcalm.environment, capture_output=True, text=True, timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert json.loads(done.stderr.splitlines()[-1]) == {"became": True, "late": []}, done

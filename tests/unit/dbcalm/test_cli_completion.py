@@ -12,9 +12,9 @@ import typer.main
 
 from dbcalm.cli.completion import SHELLS
 from dbcalm.cli.main import program
+from tests.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[3]
-SECONDS = 60
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def in_bash(environment: dict[str, str], *words: str) -> list[str]:
     """
     command = ["bash", "--norc", "--noprofile", "-c", script, "bash", *words]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()
@@ -79,13 +79,13 @@ def test_bash_offers_nothing_that_was_typed_as_a_command(environment: dict[str, 
 def test_each_script_is_valid_and_asks_the_program(environment: dict[str, str], shell: str) -> None:
     command = ["dbcalm", "completion", shell]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert f"_DBCALM_COMPLETE=complete_{shell}" in done.stdout
     assert "dbcalm.py" not in done.stdout
     if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True, timeout=SECONDS)
+        subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(("shell", "typed"), [("zsh", "dbcalm ba"), ("fish", "dbcalm ba")])
@@ -95,7 +95,12 @@ def test_the_program_answers_as_the_other_shells_ask(
     asked = {"_DBCALM_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": typed}
     asked["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
     done = subprocess.run(
-        ["dbcalm"], env={**environment, **asked}, capture_output=True, text=True, timeout=SECONDS, check=False
+        ["dbcalm"],
+        env={**environment, **asked},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "backup" in done.stdout and "backups" in done.stdout
@@ -106,7 +111,7 @@ def test_the_program_answers_as_the_other_shells_ask(
 def test_another_shell_is_refused(environment: dict[str, str], shell: str) -> None:
     command = ["dbcalm", "completion", "--", shell]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"dbcalm: shell must be one of bash, zsh, fish, not {shell!r}\n"
@@ -114,7 +119,7 @@ def test_another_shell_is_refused(environment: dict[str, str], shell: str) -> No
 
 def test_help_has_no_options_for_it(environment: dict[str, str]) -> None:
     done = subprocess.run(
-        ["dbcalm", "--help"], env=environment, capture_output=True, text=True, timeout=SECONDS
+        ["dbcalm", "--help"], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert "completion" in done.stdout
     assert "--install-completion" not in done.stdout and "--show-completion" not in done.stdout

@@ -22,6 +22,7 @@ from dbcalm.domain.services import Services
 from dbcalm.errors import Unavailable
 from dbcalm_cmd_client import Answer
 from dbcalm_mariadb_cmd.amounts import size
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +93,7 @@ class Waiting:
         self.job_id = job_of(self.line)
 
     def ended(self) -> subprocess.CompletedProcess[str]:
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess([], self.process.returncode, out, err)
 
 

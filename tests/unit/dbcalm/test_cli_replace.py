@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from dbcalm_fakes import FakeMysqlService, manifest
-from dbcalm_root import RootProcess, wait_until
+from dbcalm_root import RootProcess
 from test_cli import Cli, Done, refused
 from test_cli_jobs import dbcalm, job_of, on_a_terminal, service
 from test_domain_services import IDENTITY
 
 from dbcalm.domain import times
+from tests.patience import eventually
 
 __all__ = ["dbcalm", "service"]  # Fixtures.
 
@@ -67,13 +68,13 @@ def work(stock: FakeMysqlService, end: Callable[[str], None]) -> threading.Threa
     """Do what the job's runner would: want the database stopped, then running, and end."""
 
     def run() -> None:
-        wait_until(lambda: any(event["event"] == "accepted" for event in stock.events))
+        eventually(lambda: any(event["event"] == "accepted" for event in stock.events))
         job_id = stock.events[-1]["job_id"]
         for number, goal in enumerate(("stopped", "running")):
             want = f"{number:016x}"
             stock.wanted = {"job_id": job_id, "database": goal, "want": want}
             met = (job_id, want, goal, "")
-            wait_until(lambda met=met: met in stock.asked_for("report_database"))  # type: ignore[misc]
+            eventually(lambda met=met: met in stock.asked_for("report_database"))  # type: ignore[misc]
         stock.wanted = {"job_id": None, "database": None, "want": None}
         end(job_id)
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import open_database
 from dbcalm_cmd.wire import Command, decode, encode
 from dbcalm_mariadb_cmd import command as commands
+from tests.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +77,7 @@ class Installation:
         (folder / "jwt.key").write_text("f" * 64)
         (folder / "jwt.key").chmod(0o600)
         self.authority = trustme.CA()
-        certificate = self.authority.issue_cert("localhost")
+        certificate = self.authority.issue_cert("localhost", "127.0.0.1")
         certificate.private_key_pem.write_to_path(folder / "key.pem")
         for blob in certificate.cert_chain_pems:
             blob.write_to_path(folder / "cert.pem", append=True)
@@ -101,22 +102,25 @@ class Installation:
         }
         (self.folder / "config.yml").write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
 
-    def start(self, *, wait: bool = True, **environment: str) -> None:
+    def start(self, *, wait: bool = True, program: str = "", **environment: str) -> None:
+        """Start the server, or a program in its place."""
         self.process = subprocess.Popen(
-            [sys.executable, "dbcalm.py", "server"],
+            [sys.executable, *(("-c", program) if program else ("dbcalm.py", "server"))],
             cwd=CHECKOUT,
             env={"PATH": os.environ["PATH"], "DBCALM_CONFIG": str(self.folder / "config.yml"), **environment},
             stderr=subprocess.PIPE,
             text=True,
         )
-        end = time.monotonic() + 20
-        while wait:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                return
-            assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        if wait:
+            eventually(self._connects, "the start of the server")
+
+    def _connects(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.process.communicate()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port)).close()
+            return True
+        return False
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         assert self.process is not None
@@ -125,7 +129,7 @@ class Installation:
 
     def ended(self) -> tuple[int, str]:
         assert self.process is not None
-        _out, error = self.process.communicate(timeout=20)
+        _out, error = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, error
 
     def context(self) -> ssl.SSLContext:
@@ -134,11 +138,14 @@ class Installation:
         return context
 
     def connect(self) -> ssl.SSLSocket:
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         return self.context().wrap_socket(plain, server_hostname="localhost")
 
+    def http(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context(), timeout=PATIENCE)
+
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPSConnection("localhost", self.port, context=self.context(), timeout=20)
+        connection = self.http()
         content = None if body is None else json.dumps(body)
         connection.request(method, path, content, {"content-type": "application/json", **headers})
         answer = connection.getresponse()
@@ -184,13 +191,6 @@ def token(place: Installation, password: str = "secret") -> dict[str, str]:
     return {"Authorization": f"Bearer {answer['access_token']}"}
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
 def test_a_person_signs_in_and_what_the_command_line_does_acts_at_once(running: Installation) -> None:
     first = token(running)
     assert running.ask("GET", "/backups", **first)[0] == 200
@@ -212,7 +212,7 @@ def test_only_tls_of_today_is_spoken(running: Installation) -> None:
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with socket.create_connection(("127.0.0.1", running.port)) as plain, pytest.raises(ssl.SSLError):
         old.wrap_socket(plain, server_hostname="localhost")
-    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE) as plain:
         plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert b"200" not in plain.recv(1024)
@@ -223,7 +223,9 @@ def answer_to(place: Installation, request: bytes) -> bytes:
         connection.sendall(request)
         answer = connection.recv(4096)
         while not answer.endswith(b"}"):
-            answer += connection.recv(4096)
+            more = connection.recv(4096)
+            assert more, answer
+            answer += more
         return answer
 
 
@@ -240,7 +242,7 @@ def test_what_is_not_http_and_what_is_too_long_is_an_error_in_json(running: Inst
 
 
 def test_ten_megabytes_are_refused_and_the_answer_is_read(running: Installation) -> None:
-    connection = http.client.HTTPSConnection("localhost", running.port, context=running.context(), timeout=20)
+    connection = running.http()
     connection.request("POST", "/backups", b"x" * (10 << 20), token(running))
     answer = connection.getresponse()
     assert (answer.status, json.loads(answer.read())["detail"]) == (413, "the body is larger than 64 KiB")
@@ -248,7 +250,7 @@ def test_ten_megabytes_are_refused_and_the_answer_is_read(running: Installation)
 
 
 def test_many_requests_on_one_connection(running: Installation) -> None:
-    connection = http.client.HTTPSConnection("localhost", running.port, context=running.context(), timeout=20)
+    connection = running.http()
     headers = token(running)
     for _ in range(50):
         connection.request("GET", "/backups", headers=headers)
@@ -257,33 +259,53 @@ def test_many_requests_on_one_connection(running: Installation) -> None:
     connection.close()
 
 
-def test_many_sign_ins_at_once_do_not_hold_up_the_rest(running: Installation) -> None:
-    headers = token(running)
+SLOW_TO_SIGN_IN = """
+import os, time
+from pathlib import Path
+from dbcalm.domain import auth
+verify = auth.verify_password
+folder = Path(os.environ["DBCALM_CONFIG"]).parent
+def verify_slowly(*given):
+    (folder / "asked").touch()
+    while (folder / "hold").exists():
+        time.sleep(0.01)
+    return verify(*given)
+auth.verify_password = verify_slowly
+from dbcalm.cli.server import run
+run()
+"""
+
+
+def test_many_sign_ins_at_once_do_not_hold_up_the_rest(place: Installation) -> None:
+    place.start(program=SLOW_TO_SIGN_IN)
+    run_cli(place, "users", "add", "alice", "--password-stdin", stdin="secret")
+    headers = token(place)
+    (place.folder / "asked").unlink()
+    (place.folder / "hold").touch()
     statuses: list[int] = []
 
     def sign_in() -> None:
-        statuses.append(
-            running.ask("POST", "/auth/authorize", {"username": "alice", "password": "secret"})[0]
-        )
+        statuses.append(place.ask("POST", "/auth/authorize", {"username": "alice", "password": "secret"})[0])
 
     people = [threading.Thread(target=sign_in) for _ in range(8)]
     for person in people:
         person.start()
-    began = time.monotonic()
-    assert running.ask("GET", "/backups", **headers)[0] == 200
-    took = time.monotonic() - began
+    eventually((place.folder / "asked").exists, "the first sign-in")
+    assert place.ask("GET", "/backups", **headers)[0] == 200
+    assert statuses == []
+    (place.folder / "hold").unlink()
     for person in people:
         person.join()
     assert statuses == [200] * 8
-    assert took < 1.0
 
 
 def test_the_listener_does_not_tell_its_library(running: Installation) -> None:
     assert b"uvicorn" not in answer_to(running, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-SLOW = """
-import sys
+HUNG_UP = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+IN_A_HURRY = """
 from dbcalm.api import server
 server.RECEIPT_SECONDS = 0.5
 from dbcalm.cli.server import run
@@ -291,50 +313,35 @@ run()
 """
 
 
-def test_a_request_that_does_not_arrive_is_hung_up_on(
-    place: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launcher = place.folder / "launch.py"
-    launcher.write_text(SLOW)
-    place.process = subprocess.Popen(
-        [sys.executable, launcher],
-        cwd=CHECKOUT,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(CHECKOUT),
-            "DBCALM_CONFIG": str(place.folder / "config.yml"),
-        },
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(lambda: connects(place))
+def test_a_request_that_does_not_arrive_is_hung_up_on(place: Installation) -> None:
+    place.start(program=IN_A_HURRY)
     for begun in (
         b"",
         b"GET /health HTTP/1.1\r\nHost:",
         b"POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
     ):
-        with place.connect() as connection:
-            began = time.monotonic()
+        with place.connect() as connection, contextlib.suppress(*HUNG_UP):
             connection.sendall(begun)
-            with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
-                assert connection.recv(1024) == b""
-            assert 0.2 < time.monotonic() - began < 5
-    with place.connect() as connection:
+            assert connection.recv(1024) == b""
+    eventually(lambda: is_kept_between_requests(place), "a connection that is kept")
+
+
+def is_kept_between_requests(place: Installation) -> bool:
+    """Tell whether a connection outlives what a request has to arrive, between two of them; not, where this process was
+    too slow with one."""
+    with place.connect() as connection, contextlib.suppress(*HUNG_UP):
         for _ in range(2):
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             answer = b""
             while not answer.endswith(b'{"status":"ok"}'):
-                answer += connection.recv(4096)
+                if not (more := connection.recv(4096)):
+                    return False
+                answer += more
             assert b"200 OK" in answer
             time.sleep(0.7)
         connection.sendall(b"GET /health HTTP/1.1\r\n")
-        with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+        with contextlib.suppress(*HUNG_UP):
             assert connection.recv(1024) == b""
-
-
-def connects(place: Installation) -> bool:
-    with contextlib.suppress(OSError):
-        socket.create_connection(("127.0.0.1", place.port)).close()
         return True
     return False
 
@@ -345,10 +352,8 @@ def test_it_stops_at_once_and_well(place: Installation, number: int) -> None:
     with place.connect() as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         connection.recv(4096)
-        began = time.monotonic()
         code, error = place.stop(number)
     assert code == 0
-    assert time.monotonic() - began < 3
     assert "Traceback" not in error
 
 
@@ -356,11 +361,9 @@ def test_it_stops_while_it_waits_for_news(place: Installation) -> None:
     service = FakeMysqlService()
     fake = FakeSocket(place.folder / "mysql.sock", service)
     place.start()
-    wait_for(lambda: any(arguments[2] for arguments in service.asked_for("read_events")))
-    began = time.monotonic()
+    eventually(lambda: any(arguments[2] for arguments in service.asked_for("read_events")))
     code, error = place.stop()
     assert (code, error) == (0, error)
-    assert time.monotonic() - began < 3
     assert "Traceback" not in error
     fake.close()
 
@@ -372,14 +375,14 @@ def test_it_catches_up_with_what_happened_while_it_was_down(place: Installation)
     service.finish("a" * 32)
     place.start()
     catalogue = Catalogue(open_database(place.folder / "state" / "db.sqlite3"))
-    wait_for(lambda: catalogue.backups.get("one"))
+    eventually(lambda: catalogue.backups.get("one"))
     assert place.stop()[0] == 0
     garbage = place.folder / "state" / "db.sqlite3"
     catalogue.close()
     garbage.write_bytes(b"garbage" * 1000)
     place.start()
     rebuilt = Catalogue(open_database(garbage))
-    wait_for(lambda: rebuilt.backups.get("one"))
+    eventually(lambda: rebuilt.backups.get("one"))
     rebuilt.close()
     code, error = place.stop()
     assert code == 0
@@ -390,7 +393,7 @@ def test_it_catches_up_with_what_happened_while_it_was_down(place: Installation)
 def test_systemd_is_told(place: Installation) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(place.folder / "notify"))
-        systemd.settimeout(20)
+        systemd.settimeout(PATIENCE)
         place.start(NOTIFY_SOCKET=str(place.folder / "notify"))
         assert systemd.recv(100) == b"READY=1"
         assert place.stop()[0] == 0
@@ -400,7 +403,7 @@ def test_systemd_is_told(place: Installation) -> None:
 def test_the_watchdog_hears_of_a_loop_that_turns(place: Installation) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(place.folder / "notify"))
-        systemd.settimeout(20)
+        systemd.settimeout(PATIENCE)
         place.start(NOTIFY_SOCKET=str(place.folder / "notify"), WATCHDOG_USEC="2000000")
         heard = [systemd.recv(100) for _ in range(3)]
         assert b"READY=1" in heard

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,11 +24,9 @@ from dbcalm_mariadb_cmd.forms import AS_FOLDER, FOLDER, Storing
 from dbcalm_mariadb_cmd.jobs import BackupJob, Job, Places, RestoreJob, open_lock, write_order
 from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest, Origin, read_manifest, sealed, unsealed
 from dbcalm_mariadb_cmd.settings import Settings
+from tests.patience import eventually
 
 CHECKOUT = Path(__file__).parents[3]
-PATIENCE = 10.0
-"""Seconds after which a test gives up on a process."""
-
 CANNOT_CONNECT = "ERROR 2002 (HY000): Can't connect to local server through socket '/run/s.sock' (2)"
 
 ORIGIN = Origin(
@@ -58,11 +55,8 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def wait_until(holds: Callable[[], object], what: str = "it") -> None:
-    """Return as soon as this holds; fail if it takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} took too long"
-        time.sleep(0.005)
+    """Return as soon as this holds; fail if it never does."""
+    eventually(holds, what)
 
 
 class Lab:
@@ -346,7 +340,7 @@ def server_in(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process that is called mariadbd and works in this folder."""
     path = program(
         folder.parent / "mariadbd",
-        "import time, sys; sys.stdout.write('up'); sys.stdout.flush(); time.sleep(60)",
+        "import time, sys; sys.stdout.write('up'); sys.stdout.flush(); time.sleep(3000)",
     )
     with subprocess.Popen([str(path), *words], cwd=folder, stdout=subprocess.PIPE) as process:
         try:

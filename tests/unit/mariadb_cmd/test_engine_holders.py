@@ -67,7 +67,7 @@ def locking(path: Path) -> Iterator[int]:
     """Run a process of any name that has a server's lock on a file."""
     code = (
         "import fcntl, sys, time; file = open(sys.argv[1], 'r+'); fcntl.lockf(file, fcntl.LOCK_EX);"
-        "print(flush=True); time.sleep(60)"
+        "print(flush=True); time.sleep(3000)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as process:
         try:

@@ -197,13 +197,14 @@ class TestSwitch:
     def test_waits_for_whoever_passes_it_on_and_not_for_ever(
         self, tmp_path: Path, one: Switch, journal: Journal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(switch, "SILENT_SECONDS", 0.3)
+        clock = [1000.0]
+        monkeypatch.setattr(switch.time, "monotonic", lambda: clock[0])
         one.ask("stopped")
         for _ in range(4):
-            time.sleep(0.15)
+            clock[0] += switch.SILENT_SECONDS - 1
             switch.report(tmp_path, report("pending", self.wanted(journal)))
             assert one.is_met("stopped") is False
-        time.sleep(0.4)
+        clock[0] += switch.SILENT_SECONDS + 1
         with pytest.raises(JobFailed, match="see that dbcalm-api runs"):
             one.is_met("stopped")
 

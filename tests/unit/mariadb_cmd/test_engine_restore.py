@@ -213,7 +213,9 @@ def interrupted(lab: Lab, moves: int) -> RestoreJob:
     """Return a restore into the data directory that was killed after so many moves, -1 for before the mark."""
     job = lab.restore_job(CHAINS[1])
     write_order(job)
-    lab.at("end", "if '--incremental-dir' in OPTIONS: (HERE / 'ready').touch(); __import__('time').sleep(60)")
+    lab.at(
+        "end", "if '--incremental-dir' in OPTIONS: (HERE / 'ready').touch(); __import__('time').sleep(3000)"
+    )
     with lab.locked() as lock:
         pid = os.fork()
         if pid == 0:

@@ -148,9 +148,9 @@ _HOLDER = """
 import os, subprocess, sys, time
 from dbcalm_mariadb_cmd import warm
 warm.note_group(int(sys.argv[1]))
-child = subprocess.Popen(["sleep", "60"], pass_fds=(int(sys.argv[1]),))
+child = subprocess.Popen(["sleep", "3000"], pass_fds=(int(sys.argv[1]),))
 print(child.pid, flush=True)
-time.sleep(60 if sys.argv[2] == "stays" else 0)
+time.sleep(3000 if sys.argv[2] == "stays" else 0)
 os._exit(0)
 """
 
@@ -192,7 +192,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_nobody_is_ended_where_nobody_makes_it(lab: Lab) -> None:
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as bystander:
+    with subprocess.Popen(["sleep", "3000"], start_new_session=True) as bystander:
         (lab.jobs / "warm.lock").write_text(str(bystander.pid))  # Left by one that has ended since.
         with warm.alone(lab.jobs):
             pass

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 CHECKOUT = Path(__file__).parents[3]
 _SCRIPT = """
 import inspect, sys  # pkgutil wants inspect, which is no longer found below
@@ -34,5 +36,5 @@ def test_every_module_is_loaded_that_can_be(tmp_path: Path, is_frozen: str, load
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     command = [sys.executable, "-c", _SCRIPT, str(tmp_path), is_frozen]
-    done = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.strip() == loaded
