@@ -43,7 +43,6 @@ class Engine:
     unstreamers: tuple[str, ...]
     clients: tuple[str, ...]
     servers: tuple[str, ...]
-    checkers: tuple[str, ...]
     metadata_prefixes: tuple[str, ...]
     apply_log_only: bool
     grants: tuple[str, ...]
@@ -58,7 +57,6 @@ ENGINES = {
         unstreamers=("mbstream",),
         clients=("mariadb", "mysql"),
         servers=("mariadbd", "mysqld"),
-        checkers=("mariadb-check", "mysqlcheck"),
         metadata_prefixes=("mariadb_backup_", "xtrabackup_"),
         apply_log_only=False,
         grants=("RELOAD", "PROCESS", "LOCK TABLES", "BINLOG MONITOR"),
@@ -76,7 +74,6 @@ ENGINES = {
         unstreamers=("xbstream",),
         clients=("mysql",),
         servers=("mysqld",),
-        checkers=("mysqlcheck",),
         metadata_prefixes=("xtrabackup_",),
         apply_log_only=True,
         grants=(
@@ -181,6 +178,16 @@ def client_argv(client: Path, credentials: Path) -> list[str]:
         "--default-character-set=utf8mb4",
         "--loose-skip-reconnect",  # A second session would not be what the first was made.
         "--force",
+    ]
+
+
+def asking_argv(client: str, credentials: str) -> list[str]:
+    """Return the client's command to ask something, to which it is told how to answer; it stops at what fails."""
+    return [
+        client,
+        f"--defaults-file={credentials}",  # Must come first.
+        f"--defaults-group-suffix={GROUP_SUFFIX}",
+        "--connect-timeout=5",
     ]
 
 

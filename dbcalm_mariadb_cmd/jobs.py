@@ -175,12 +175,12 @@ class WarmJob(RestoreJob):
 @dataclass(frozen=True)
 class VerifyJob(RestoreJob):
     """Prove that this chain comes back, up to a level (see ``proof``). What is made whole for it never gets a name: it
-    is removed. A program that the level does not need is ""."""
+    is removed. A program that the level does not need is ""; ``likeness`` are the server's options (see there)."""
 
     level: int = 1
     innochecksum: str = ""
     server: str = ""
-    checker: str = ""
+    likeness: tuple[str, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     schedule_id: int | None = None
 
@@ -251,8 +251,7 @@ def read_order(folder: Path) -> Job:
         restoring = RestoreJob if kind == "RestoreJob" else WarmJob
         return restoring(places=places, **{**order, "chain": tuple(order["chain"])})
     if kind == "VerifyJob":
-        assertions = tuple(Assertion(**one) for one in order["assertions"])
-        return VerifyJob(places=places, **{**order, "chain": tuple(order["chain"]), "assertions": assertions})
+        return _verify_job(places, order)
     if kind == "SyntheticJob":
         return SyntheticJob(
             places=places, **{**order, "chain": tuple(order["chain"]), "storing": _storing(order["storing"])}
@@ -260,6 +259,13 @@ def read_order(folder: Path) -> Job:
     server = Origin(**{**order["server"], "ibdata": tuple(order["server"]["ibdata"])})
     storing = _storing(order.get("storing", {}))
     return BackupJob(places=places, **{**order, "server": server, "storing": storing})
+
+
+def _verify_job(places: Places, order: dict[str, Any]) -> VerifyJob:
+    order.pop("checker", None)  # mariadb-check, in orders that were written when it was used.
+    assertions = tuple(Assertion(**one) for one in order["assertions"])
+    many = {"chain": tuple(order["chain"]), "likeness": tuple(order.get("likeness", ()))}
+    return VerifyJob(places=places, **{**order, **many, "assertions": assertions})
 
 
 def _storing(order: dict[str, Any]) -> Storing:

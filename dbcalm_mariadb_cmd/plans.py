@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
-from dbcalm_mariadb_cmd import backup, capacity, preflight, restore, storing, synthetic
+from dbcalm_mariadb_cmd import backup, capacity, likeness, preflight, restore, storing, synthetic
+from dbcalm_mariadb_cmd.adapter import running
 from dbcalm_mariadb_cmd.adopt import link, read
 from dbcalm_mariadb_cmd.amounts import minute, size, span
 from dbcalm_mariadb_cmd.builder import ENGINES
@@ -39,7 +40,7 @@ from dbcalm_mariadb_cmd.jobs import (
     WarmJob,
 )
 from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest
-from dbcalm_mariadb_cmd.proof import APPLIES, INTACT, RUNS, proof_of
+from dbcalm_mariadb_cmd.proof import APPLIES, INTACT, RUNS, proof_of, standing_fault
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
 from dbcalm_mariadb_cmd.replaced import kept_in
 from dbcalm_mariadb_cmd.settings import Settings
@@ -156,9 +157,8 @@ class Planner:
 
     def _suspected(self, chain: list[Manifest]) -> str | None:
         """Return what was found wrong with a chain that is to be restored all the same."""
-        faults = (proof_of(self._settings.backup_dir / link.id, link).fault for link in chain)
-        fault = next(filter(None, faults), None)
-        return f"a verification has found fault with it: {fault}" if fault else None
+        found = standing_fault([proof_of(self._settings.backup_dir / link.id, link) for link in chain])
+        return f"a verification has found fault with it: {found[1]}" if found else None
 
     def verify(self, command: VerifyBackup) -> Plan:
         """Plan to prove that a backup comes back. That it is damaged is for the job to find: it is what the job is for.
@@ -187,7 +187,7 @@ class Planner:
             level=level,
             innochecksum=programs.innochecksum,
             server=programs.server,
-            checker=programs.checker,
+            likeness=self._likeness(programs.client) if level == RUNS else (),
             assertions=settings.verify_assertions,
             schedule_id=command.schedule_id,
         )
@@ -203,6 +203,11 @@ class Planner:
         commands = restore.prepares(job) if level > INTACT else []
         words = "" if commands else f"read {', '.join(ids)}"
         return Plan(job, commands, event, answer, words, identity=command.identity)
+
+    def _likeness(self, client: str) -> tuple[str, ...]:
+        """Return the options that make a server of our own like the one that is backed up."""
+        found = running.ways(running.Running(client, str(self._settings.backup_credentials_file)))
+        return tuple(likeness.options(found.settings, found.plugins, found.plugin_dir))
 
     def adopt(self, command: AdoptBackup) -> Plan:
         """Plan to take over a backup that somebody else has made."""

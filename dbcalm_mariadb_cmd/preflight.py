@@ -23,7 +23,7 @@ from dbcalm_mariadb_cmd.manifest import (
     require_names_and_sizes,
     require_unchanged,
 )
-from dbcalm_mariadb_cmd.proof import proof_of
+from dbcalm_mariadb_cmd.proof import proof_of, standing_fault
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.storing import beside
 from dbcalm_mariadb_cmd.timeline import comparable, series
@@ -304,7 +304,6 @@ class Tools:
     innochecksum: str = ""
     server: str = ""
     client: str = ""
-    checker: str = ""
 
 
 NO_TOOLS = Tools()
@@ -328,7 +327,6 @@ def ready_for_verify(settings: Settings, chain: list[Manifest], scratch: Path, *
             found,
             server=str(database),
             client=str(tool.find(settings.client_bin, engine.clients)),
-            checker=str(beside(program, engine.checkers)),
         )
     require_space(scratch, _restored(chain), "the verification")
     return found
@@ -347,9 +345,9 @@ def usable_chain(backup_dir: Path, backup_id: str) -> list[Manifest]:
 
 
 def _require_not_suspect(backup_dir: Path, chain: list[Manifest]) -> None:
-    for link in chain:
-        if fault := proof_of(backup_dir / link.id, link).fault:
-            raise Refused(409, f"backup {link.id} is suspect: {fault}")
+    if found := standing_fault([proof_of(backup_dir / link.id, link) for link in chain]):
+        place, fault = found
+        raise Refused(409, f"backup {chain[place].id} is suspect: {fault}")
 
 
 def _engine(settings: Settings) -> Engine:

@@ -5,9 +5,11 @@ The levels are a ladder: each stands for all below it.
 0  whole: the tool said so when it was made, and its facts fit
 1  intact: every stored byte of it, and of what it builds on, is what was stored
 2  applies: a copy of the chain could be prepared, and the checksum of every page in it is good
-3  runs: a server of its own started on that copy, checked every table, and answered as the administrator expects
+3  runs: a server of its own started on that copy, found no table worse than it was in the server that was backed up,
+   and answered as the administrator expects
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +22,9 @@ from dbcalm_mariadb_cmd.shapes import Between, Seconds, Time, Unfit, Upto, fitte
 WHOLE, INTACT, APPLIES, RUNS = 0, 1, 2, 3
 
 _LONGEST_FAULT, _LONGEST_STORED = 1000, 4000
+MOST_FAULTS = 100
+"""Tables that are told of; what is more stands in the job's log."""
+
 
 SUSPECT = "suspect"
 """The reason of a verification's end that has found fault with the backup."""
@@ -29,7 +34,9 @@ SUSPECT = "suspect"
 class Proof:
     """``level`` is the highest that was reached, ``at`` when that was (UTC text), and ``restore_seconds`` how long it
     took then to bring the chain back, None where that was never done. ``fault`` says what the last verification found,
-    at which level, if it found one: the backup is suspect then.
+    at which level, if it found one: the backup is suspect then. ``server_faults`` are sentences on tables that the last
+    look of a server found bad, and that were no better in the server which was backed up: they are no fault of the
+    backup's.
 
     It is about one content, that of the manifest's ``files_sha256``. ``job_id`` is that of the last verification."""
 
@@ -41,6 +48,7 @@ class Proof:
     fault: Annotated[str, Upto(_LONGEST_STORED)] | None = None
     fault_level: Annotated[int, Between(WHOLE, RUNS)] | None = None
     fault_at: Time | None = None
+    server_faults: Annotated[tuple[str, ...], Upto(MOST_FAULTS)] = ()
 
     def told(self) -> dict[str, object]:
         """Return what others are told of it."""
@@ -73,11 +81,34 @@ def told_proof(folder: Path, made: Manifest) -> dict[str, object] | None:
     return None if found == of_making(made) else found.told()
 
 
+def standing_fault(chain: Sequence[Proof]) -> tuple[int, str] | None:
+    """Return which link of a chain, the full backup first, has a fault that speaks of the whole chain, and that fault;
+    None if none has. One does not any more once a later link was proven to the same level or a higher one: what is
+    wrong in the link alone, such as a table that each backup has a copy of, is not wrong in the chain."""
+    for place, link in enumerate(chain):
+        if link.fault is not None and not any(_refutes(later, link) for later in chain[place + 1 :]):
+            return place, link.fault
+    return None
+
+
+def _refutes(later: Proof, link: Proof) -> bool:
+    if link.fault_level is None or link.fault_at is None or later.fault is not None:
+        return False
+    return later.level >= link.fault_level and later.at > link.fault_at
+
+
 def raised(
-    before: Proof, level: int, at: str, job_id: str, restore_seconds: float | None, clears: int
+    before: Proof,
+    level: int,
+    at: str,
+    job_id: str,
+    restore_seconds: float | None,
+    clears: int,
+    server_faults: tuple[str, ...] | None = None,
 ) -> Proof:
     """Return the proof after a verification that reached this level: what was reached before stays, and a fault up to
-    the level that it ``clears`` is gone, as it would have been found again."""
+    the level that it ``clears`` is gone, as it would have been found again. Without ``server_faults`` nothing new is
+    known of these."""
     fault = before.fault if before.fault_level is not None and before.fault_level > clears else None
     if before.level > level:
         level, at = before.level, before.at
@@ -90,6 +121,7 @@ def raised(
         fault,
         before.fault_level if fault else None,
         before.fault_at if fault else None,
+        before.server_faults if server_faults is None else server_faults,
     )
 
 
@@ -106,6 +138,7 @@ def faulted(before: Proof, level: int, at: str, job_id: str, why: str) -> Proof:
         legible(why[:_LONGEST_FAULT]),
         level,
         at,
+        before.server_faults,
     )
 
 

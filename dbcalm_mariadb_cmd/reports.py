@@ -18,7 +18,7 @@ from dbcalm_mariadb_cmd.history import manifests, unreadable
 from dbcalm_mariadb_cmd.hold import hold_of
 from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.manifest import Manifest
-from dbcalm_mariadb_cmd.proof import told_proof
+from dbcalm_mariadb_cmd.proof import RUNS, proof_of, told_proof
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.storing import effort, expected_size, programs_to_restore, programs_to_store, storing
@@ -149,6 +149,7 @@ class Reports:
             clock=control.history.clock.doubt(control.journal.now()),
             warm=self._warmer.told(),
             config=loaded(self._settings, self._config) if self._config else None,
+            server_faults=self._server_faults(),
             **self._wrong(),
         )
 
@@ -159,6 +160,16 @@ class Reports:
             "unreadable": unreadable(self._settings.backup_dir),
         }
         return {name: sentences for name, sentences in told.items() if sentences}
+
+    def _server_faults(self) -> dict[str, object] | None:
+        """Return what the newest proof by a server has told of tables that are bad in the server too, and of which
+        backup it is; None for nothing."""
+        backup_dir = self._settings.backup_dir
+        for made in sorted(manifests(backup_dir), key=lambda made: -made.seq):
+            proof = proof_of(backup_dir / made.id, made)
+            if proof.level == RUNS:
+                return {"backup_id": made.id, "faults": proof.server_faults} if proof.server_faults else None
+        return None
 
     def _database(self, newest: Manifest | None) -> tuple[dict[str, object], object, int | None]:
         """Return how the database stands, the word for what is wrong with the account if it is that, and the space

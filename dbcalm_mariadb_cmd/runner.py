@@ -37,12 +37,14 @@ _NEARLY_FULL = 4 << 20
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended: ``error`` is None for success, ``backup`` the facts of a backup that was made."""
+    """How a job ended: ``error`` is None for success, ``backup`` the facts of a backup that was made, and ``note`` what
+    else there is to say."""
 
     error: str | None = None
     reason: str | None = None
     return_code: int | None = 0
     backup: Manifest | None = None
+    note: str | None = None
 
 
 def settle(job: Job) -> End:
@@ -89,6 +91,7 @@ def journal_end(journal: Journal, job_id: str, end: End, output: str | None, wha
         error=end.error,
         output=output,
         **({"backup": end.backup.facts()} if end.backup else {}),
+        **({"note": end.note} if end.note else {}),
     )
     tell_end(job_id, what, end.error, end.reason)
 
@@ -157,8 +160,8 @@ def _work(
         return End(backup=adopt.make(job))
     if isinstance(job, VerifyJob):
         yield_to_others(job.effort, output)
-        verify.verify(job, output, lock, journal, identity)
-    elif isinstance(job, BringBackJob) or job.replaces:
+        return End(note=verify.verify(job, output, lock, journal, identity))
+    if isinstance(job, BringBackJob) or job.replaces:
         replace.carry_out(job, output, lock, journal, identity)
     else:
         restore.bring_back(job, output, lock, identity)

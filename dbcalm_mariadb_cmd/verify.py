@@ -13,12 +13,15 @@ from pathlib import Path
 from dbcalm_mariadb_cmd import restore
 from dbcalm_mariadb_cmd.adapter import private
 from dbcalm_mariadb_cmd.adapter.journal import Journal
+from dbcalm_mariadb_cmd.adapter.running import Running
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.adapter.tree import file_state, read_tree, remove_tree, walk
 from dbcalm_mariadb_cmd.assertions import problem
+from dbcalm_mariadb_cmd.checks import Checked, look
 from dbcalm_mariadb_cmd.clock import moment
-from dbcalm_mariadb_cmd.errors import BackupFault, describe
+from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed, describe
 from dbcalm_mariadb_cmd.failures import is_of_host
+from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.jobs import VerifyJob
 from dbcalm_mariadb_cmd.manifest import (
     INSTRUCTIONS,
@@ -33,6 +36,7 @@ from dbcalm_mariadb_cmd.progress import Progress
 from dbcalm_mariadb_cmd.proof import (
     APPLIES,
     INTACT,
+    MOST_FAULTS,
     RUNS,
     WHOLE,
     Proof,
@@ -42,6 +46,7 @@ from dbcalm_mariadb_cmd.proof import (
     store_proof,
     stored_by,
 )
+from dbcalm_mariadb_cmd.server_faults import Blame, Copy, blame, heads
 
 _PAGES_TAKE, _RUNNING_TAKES = 0.4, 1.0
 """What these take, as a share of the copying, about."""
@@ -62,6 +67,7 @@ class _Witness:
         level: int,
         restore_seconds: float | None = None,
         clears: int | None = None,
+        server_faults: tuple[str, ...] | None = None,
     ) -> None:
         """Note that these backups have reached a level, which clears faults up to it or up to another level."""
         now = self.journal.now()
@@ -69,12 +75,14 @@ class _Witness:
             before = self._before(id)
             if before is not None:
                 cleared = level if clears is None else clears
-                self._store(id, raised(before, level, now, self.job.job_id, restore_seconds, cleared))
+                proof = raised(before, level, now, self.job.job_id, restore_seconds, cleared, server_faults)
+                self._store(id, proof)
 
     def fault(self, found: BackupFault) -> None:
-        """Note that a backup is not what it should be, and so none of the chain that builds on it."""
+        """Note that a backup is not what it should be, and so none of those that build on it."""
         now, chain = self.journal.now(), self.job.chain
-        for id in chain[chain.index(found.backup_id) :]:
+        ids = chain[chain.index(found.backup_id) :]
+        for id in (*ids, *_above(self.job, set(ids))):
             before = self._before(id)
             if before is None:  # Its manifest cannot be read: there is nothing that a proof could be about.
                 self._tell(id, Proof(WHOLE, now, None, "", self.job.job_id, str(found), INTACT, now))
@@ -96,11 +104,15 @@ class _Witness:
         self.journal.append("proved", backup_id=id, proof=proof.told())
 
 
-def verify(job: VerifyJob, output: Output, lock: int, journal: Journal, identity: int | None = None) -> None:
-    """Prove the chain to the level of this job and note what was found; raise BackupFault if it cannot be proven, or
-    JobFailed or OSError if that could not be found out, and then leave clean-up to ``undo``."""
+def verify(
+    job: VerifyJob, output: Output, lock: int, journal: Journal, identity: int | None = None
+) -> str | None:
+    """Prove the chain to the level of this job and note what was found; return what else there is to say, if anything.
+    Raise BackupFault if it cannot be proven, or JobFailed or OSError if that could not be found out, and then leave
+    clean-up to ``undo``."""
     witness = _Witness(job, journal)
     whole: list[str] = []
+    note: str | None = None
     try:
         _look(job)
         if job.level == INTACT:
@@ -108,7 +120,7 @@ def verify(job: VerifyJob, output: Output, lock: int, journal: Journal, identity
             witness.reached(job.chain, INTACT)
         else:
             try:
-                _bring_back(job, output, lock, witness, identity)
+                note = _bring_back(job, output, lock, witness, identity)
             except OSError as error:
                 if error.errno == EIO:  # Of which disk? If it is the backups', reading alone tells.
                     _read(job, whole.append)
@@ -119,6 +131,7 @@ def verify(job: VerifyJob, output: Output, lock: int, journal: Journal, identity
         raise
     finally:
         remove_scratch(job)
+    return note
 
 
 def undo(job: VerifyJob) -> Proof | None:
@@ -127,7 +140,7 @@ def undo(job: VerifyJob) -> Proof | None:
     remove_scratch(job)
     journal = Journal(Path(job.places.job_dir, "journal"))
     found = None
-    for id in job.chain:
+    for id in (*_above(job, set(job.chain)), *job.chain):
         found = stored_by(job.places.backup(id), job.job_id)
         if found is not None:
             journal.append("proved", backup_id=id, proof=found.told())
@@ -138,6 +151,15 @@ def remove_scratch(job: VerifyJob) -> None:
     """Remove what was brought back; raise OSError."""
     if job.working.exists():
         remove_tree(job.working)
+
+
+def _above(job: VerifyJob, below: set[str]) -> list[str]:
+    """Return the other backups that build on these, or on those that do, nearest first."""
+    found: list[str] = []
+    for made in sorted(manifests(Path(job.places.backup_dir)), key=lambda made: made.seq):
+        if made.id not in below and made.from_backup_id in {*below, *found}:
+            found.append(made.id)
+    return found
 
 
 def _look(job: VerifyJob) -> None:
@@ -189,8 +211,10 @@ def _read(job: VerifyJob, on_whole: Callable[[str], None]) -> None:
         on_whole(link.id)
 
 
-def _bring_back(job: VerifyJob, output: Output, lock: int, witness: _Witness, identity: int | None) -> None:
-    """Make the chain whole aside, and look through what that gives."""
+def _bring_back(
+    job: VerifyJob, output: Output, lock: int, witness: _Witness, identity: int | None
+) -> str | None:
+    """Make the chain whole aside, and look through what that gives; return what else there is to say."""
     then = _PAGES_TAKE + (_RUNNING_TAKES if job.level == RUNS else 0.0)
     began = time.monotonic()
     progress = restore.make_whole(job, output, lock, identity, then=then)
@@ -202,42 +226,89 @@ def _bring_back(job: VerifyJob, output: Output, lock: int, witness: _Witness, id
     except BadPage as found:
         id = job.chain[-1]
         raise BackupFault(id, APPLIES, f"backup {id} has a damaged page in {found}") from found
-    seconds = took
+    ran: _Ran | None = None
     if job.level == RUNS:
         progress.phase("starting a server", _RUNNING_TAKES * size)
         with progress.looking():
-            seconds = round(took + _run(job, output, lock), 3)
+            ran = _run(job, output, lock)
     witness.reached(job.chain[:-1], INTACT, clears=APPLIES)  # The prepare went through all of them.
-    witness.reached(job.chain[-1:], job.level, seconds)
+    if ran is None:
+        witness.reached(job.chain[-1:], job.level, took)
+        return None
+    seconds = round(took + ran.seconds, 3)
+    witness.reached(job.chain[-1:], job.level, seconds, server_faults=ran.server_faults)
+    return ran.note
 
 
-def _run(job: VerifyJob, output: Output, lock: int) -> float:
-    """Start a server on the data, have it check its tables, and ask what the administrator wants to know; return the
-    seconds until it answered."""
+@dataclass(frozen=True)
+class _Ran:
+    """What a server of our own has shown: the seconds until it answered, tables that are bad since before the backup,
+    and what else there is to say."""
+
+    seconds: float
+    server_faults: tuple[str, ...]
+    note: str | None
+
+
+def _run(job: VerifyJob, output: Output, lock: int) -> _Ran:
+    """Start a server on the data, have it check its tables, and ask what the administrator wants to know."""
     newest = read_manifest(job.places.backup(job.chain[-1]))
     home = job.working / "server"
     home.mkdir(0o700)
-    programs = private.Programs(job.server, job.places.client, job.checker)
+    programs = private.Programs(job.server, job.places.client)
+    before = heads(job.data)
     began = time.monotonic()
+    memory = job.effort.prepare_memory
     try:
-        with private.started(programs, job.data, home, job.effort.prepare_memory, output, lock) as server:
+        with private.started(programs, job.data, home, memory, job.likeness, output, lock) as server:
             took = time.monotonic() - began
-            bad, unseen = server.check()
+            checked = look(server.rows, job.data)
+            faults = _blamed(job, checked, Copy(job.data, server.rows, before))
             wrong = _asserted(job, server, newest)
     except private.ServerEnded as failure:
         if is_of_host(failure.return_code, failure.failure):
             raise
         raise BackupFault(newest.id, RUNS, f"backup {newest.id}: {failure}", failure.return_code) from failure
-    for sentence in unseen:
-        output.add(f"dbcalm: not checked: {sentence}, which the server of our own has not\n".encode())
-    if bad:
-        more = f" and {len(bad) - _TOLD_TABLES} more" if len(bad) > _TOLD_TABLES else ""
+    except ValueError as error:
+        raise JobFailed(f"the server of our own does not tell of its tables: {error}") from error
+    unseen = [f"{table}: {why}" for table, why in sorted(checked.unseen.items())] + faults.unseen
+    _log(output, "not looked at", unseen)
+    _log(output, "bad in the server too", faults.server)
+    _log(output, "damaged", faults.backup)
+    if faults.backup:
+        untold = f"; {faults.untold}" if faults.untold else ""
         raise BackupFault(
-            newest.id, RUNS, f"backup {newest.id} has damaged tables: {'; '.join(bad[:_TOLD_TABLES])}{more}"
+            newest.id, RUNS, f"backup {newest.id} has damaged tables: {_some(faults.backup)}{untold}"
         )
     if wrong:
         raise BackupFault(newest.id, RUNS, f"backup {newest.id} is not as expected: {'; '.join(wrong)}")
-    return took
+    notes = [f"not looked at: {_some(unseen)}"] if unseen else []
+    if faults.server:
+        notes.append(f"bad in the server too, which is no fault of the backup: {_some(faults.server)}")
+    return _Ran(took, tuple(faults.server[:MOST_FAULTS]), "; ".join(notes) or None)
+
+
+def _blamed(job: VerifyJob, checked: Checked, copy: Copy) -> Blame:
+    """Tell whose fault the bad tables are."""
+    if not checked.bad:
+        return Blame()
+    running = Running(job.places.client, job.places.credentials)
+    told = (fault for made in manifests(Path(job.places.backup_dir)) for fault in _told(job, made))
+    return blame(checked, copy, running, Path(job.places.data_dir), told)
+
+
+def _told(job: VerifyJob, made: Manifest) -> tuple[str, ...]:
+    return proof_of(job.places.backup(made.id), made).server_faults
+
+
+def _some(sentences: list[str]) -> str:
+    more = f" and {len(sentences) - _TOLD_TABLES} more" if len(sentences) > _TOLD_TABLES else ""
+    return f"{'; '.join(sentences[:_TOLD_TABLES])}{more}"
+
+
+def _log(output: Output, what: str, sentences: list[str]) -> None:
+    for sentence in sentences:
+        output.add(f"dbcalm: {what}: {sentence}\n".encode())
 
 
 def _asserted(job: VerifyJob, server: private.Session, newest: Manifest) -> list[str]:

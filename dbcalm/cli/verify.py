@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli import waiting
-from dbcalm.cli.output import say
+from dbcalm.cli.output import printable, say
 from dbcalm.cli.patience import only_one, patiently
 from dbcalm.cli.restores import identity_given
 from dbcalm.cli.start import caller, settings
@@ -93,8 +93,10 @@ def _follow(system: Services, job: Started, id: str, *, to_the_end: bool) -> Non
             flush=True,
         )
         if to_the_end:
-            waiting.wait(system, job.job_id, f"verification of {id}")
-            print(f"backup {id} is proven: {PROVEN[level]}{_took(system, id)}")
+            ended = waiting.wait(system, job.job_id, f"verification of {id}")
+            found = (ended.note or "").removeprefix(note or "").removeprefix("; ")
+            shown = f"{_PROVEN_BUT}; {printable(found)}" if found else PROVEN[level]
+            print(f"backup {id} is proven: {shown}{_took(system, id)}")
 
 
 PROVEN = {
@@ -102,6 +104,8 @@ PROVEN = {
     2: "it can be prepared, and every page is good",
     3: "a server runs on it, and every table is good",
 }
+
+_PROVEN_BUT = "a server runs on it, and every other table is good"
 
 
 def _took(system: Services, id: str) -> str:

@@ -40,8 +40,8 @@ def detachable(job_id: str) -> Iterator[None]:
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def wait(services: Services, job_id: str, what: str) -> None:
-    """Return once a job has succeeded, showing how far it is meanwhile.
+def wait(services: Services, job_id: str, what: str) -> Process:
+    """Return the process of a job once it has succeeded, showing how far it is meanwhile.
 
     Where it failed, say ``what`` did and why, in one line, and end with 1; raise Unavailable if nobody can tell.
     """
@@ -50,6 +50,7 @@ def wait(services: Services, job_id: str, what: str) -> None:
         why = process.error or process.reason or f"it ended with {process.return_code}"
         say(f"dbcalm: {what} failed: {printable(why)}")
         raise typer.Exit(1)
+    return process
 
 
 def watch(services: Services, job_id: str) -> Process:

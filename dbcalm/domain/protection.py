@@ -13,6 +13,9 @@ from dbcalm.domain.advice import ADD_FULL, ADD_INCREMENTAL, ADD_VERIFY, MAKE_FUL
 PROVEN = 2
 """The lowest level of proof for which a backup was brought back."""
 
+_RUNS = 3
+"""The level of proof at which a server has looked at every table."""
+
 SPANS: Mapping[str, timedelta] = {
     "day": timedelta(hours=24),
     "week": timedelta(days=7),
@@ -96,10 +99,15 @@ def measure(points: Sequence[Point], habits: Habits, now: float) -> Protection:
 def _restorable(points: Sequence[Point]) -> dict[str, tuple[Point, ...]]:
     """Return the chain of each backup that can be restored, the full one first, by the backup's id."""
     chains: dict[str, tuple[Point, ...]] = {}
+    spared: dict[str, tuple[Point, ...]] = {}
     for point in sorted(points, key=lambda point: point.seq):  # A base comes before what builds on it.
-        if point.suspect or (point.base is not None and point.base not in chains):
+        sound = () if point.base is None else chains.get(point.base)
+        below = spared.get(point.base or "") if sound is None else sound
+        if below is None:
             continue
-        chains[point.id] = (*(chains[point.base] if point.base else ()), point)
+        # A fault marks all that builds on it. What was proven in full since is not marked: it has not inherited that.
+        is_sound = not point.suspect and (sound is not None or point.proof_level >= _RUNS)
+        (chains if is_sound else spared)[point.id] = (*below, point)
     return chains
 
 

@@ -112,6 +112,7 @@ class Status:
             self._of_missing,
             self._of_backups,
             self._of_suspects,
+            _of_server_faults,
             self._of_failures,
             self._of_damaged,
             _of_unreadable,
@@ -329,6 +330,17 @@ def _failure(job: Process) -> str:
 def _of_silence(seen: Seen) -> Iterator[str]:
     if seen.silence:
         yield seen.silence
+
+
+def _of_server_faults(seen: Seen) -> Iterator[str]:
+    found = seen.engine.get("server_faults") if seen.engine is not None else None
+    if not found:
+        return
+    id, faults = found["backup_id"], found["faults"]
+    for fault in faults[:_TOLD_SUSPECTS]:
+        yield f"a table of the server is bad, and so it is in backup {id}: {fault}"
+    if len(faults) > _TOLD_SUSPECTS:
+        yield f"{len(faults) - _TOLD_SUSPECTS} more tables of the server are bad: see the log of the last verification"
 
 
 def _of_engine(seen: Seen) -> Iterator[str]:

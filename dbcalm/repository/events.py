@@ -61,7 +61,7 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class Ended:
-    """It is over. A backup that was made has its facts here."""
+    """It is over. A backup that was made has its facts here; ``note`` is what else there is to say."""
 
     at: Time
     job_id: JobId
@@ -70,6 +70,7 @@ class Ended:
     return_code: int | None = None
     error: str | None = None
     output: str | None = None
+    note: str | None = None
     backup: dict[str, Any] | None = None
 
 

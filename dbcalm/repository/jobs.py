@@ -160,7 +160,9 @@ def _ended(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
     told = fitted(shapes.Ended, event, others=True)
     connection.execute(
         "UPDATE processes SET status = :status, reason = :reason, return_code = :return_code, error = :error, "
-        "output = :output, end_time = :at WHERE command_id = :job_id",
+        "output = :output, end_time = :at, "
+        "note = CASE WHEN :note IS NULL OR instr(note, :note) THEN note ELSE coalesce(note || '; ', '') || :note END "
+        "WHERE command_id = :job_id",
         vars(told),
     )
     if told.status == "success" and told.backup:

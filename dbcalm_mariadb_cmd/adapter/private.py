@@ -1,20 +1,21 @@
 """A database server of our own on restored data: nobody else can reach it, and it does nothing by itself.
 
 It listens on a socket inside its data directory only, which nobody else may enter. It reads no option file, has no
-network, and loads no grants, and so no plugins, events or functions either; it is no replica. It is ended by SIGKILL:
-its data is thrown away.
+network, and loads no grants, and so none of the plugins, events and functions that stand in tables either; it is no
+replica. It is ended by SIGKILL: its data is thrown away.
 """
 
 import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
+from dbcalm_mariadb_cmd.adapter.rows import Row, ask
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT, Output
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.failures import known
@@ -27,20 +28,17 @@ _START_SECONDS, _PAUSE_SECONDS = 900.0, 0.02
 _LEAST_MEMORY = 64 << 20
 _DATA_OPTIONS = ("innodb_page_size", "innodb_data_file_path", "innodb_undo_tablespaces")
 _OPTION = re.compile(r"^(\w+)=([\w.:;/-]+)$", re.MULTILINE)
-_FAILED = re.compile(r"^(?:error|status)\s*:\s*(.+)$|^Error: (.+)$|^mariadb-check: (.+)$", re.IGNORECASE)
-_FINE = ("OK", "Table is already up to date")
 _LOST = re.compile(r"Lost connection|gone away|Can't connect|error: 20(?:02|03|06|13)\b", re.IGNORECASE)
 _END_SECONDS = 10.0
-_UNKNOWN_ENGINE = re.compile(r"Unknown storage engine '([^']+)'")
+_LONGEST_SAID = 300
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The paths of the server and of its clients."""
+    """The paths of the server and of its client."""
 
     server: str
     client: str
-    checker: str
 
 
 class ServerEnded(JobFailed):
@@ -48,40 +46,26 @@ class ServerEnded(JobFailed):
 
 
 class Session:
-    """What can be done with a server of our own that runs."""
+    """What can be asked of a server of our own that runs. Many may ask at once."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], programs: Programs, data: Path, output: Output
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], programs: Programs, data: Path) -> None:
         self._process = process
         self._programs = programs
         self._data = data
-        self._output = output
 
-    def check(self) -> tuple[list[str], list[str]]:
-        """Check every table; return a sentence for each that is not good, and for each that could not be looked at, as
-        its engine is not part of the server. Raise ServerEnded, or JobFailed."""
-        asked = self._run([self._programs.checker, "--no-defaults", *_LOCAL, "--check", "--all-databases"])
-        lines = (asked.stdout + asked.stderr).splitlines()
-        for line in lines:
-            if not line.endswith(" OK"):
-                self._output.add(f"mariadb-check: {line}\n".encode())
-        self._require_alive(asked.stdout + asked.stderr)
-        bad, unseen = problems(lines)
-        if asked.returncode and not bad:
-            raise JobFailed(f"mariadb-check failed with exit code {asked.returncode}", asked.returncode)
-        return bad, unseen
+    def rows(self, sql: str) -> list[Row]:
+        """Return the rows that statements give; raise ValueError with what the server said if one cannot be run, or
+        ServerEnded."""
+        asked = ask([self._programs.client, "--no-defaults", *_LOCAL], sql, self._data)
+        if asked.return_code:
+            self._require_alive(asked.said)
+            raise ValueError(asked.said[:_LONGEST_SAID])
+        return asked.rows
 
     def answer(self, sql: str) -> str | None:
-        """Return the first value that a statement gives, None for no row or NULL; raise ValueError with what the server
-        said if it cannot be run, or ServerEnded."""
-        words = ["--no-defaults", *_LOCAL, "--batch", "--skip-column-names", "--raw", "--local-infile=0"]
-        asked = self._run([self._programs.client, *words], f"SET SESSION TRANSACTION READ ONLY;\n{sql};\n")
-        if asked.returncode:
-            self._require_alive(asked.stderr)
-            raise ValueError(" ".join(asked.stderr.split())[:300])
-        first = asked.stdout.split("\n", 1)[0].split("\t", 1)[0]
-        return None if not asked.stdout or first == "NULL" else first
+        """Return the first value that a statement gives, None for no row or NULL; raise as ``rows`` does."""
+        found = self.rows(f"SET SESSION TRANSACTION READ ONLY;\n{sql};\n")
+        return found[0][0] if found and found[0] else None
 
     def _require_alive(self, said: str) -> None:
         """Raise ServerEnded if the server has gone, as a client says that has lost it."""
@@ -93,22 +77,7 @@ class Session:
 
     def answers(self) -> bool:
         """Tell whether it takes questions."""
-        return (
-            self._run([self._programs.client, "--no-defaults", *_LOCAL, "--execute=SELECT 1"]).returncode == 0
-        )
-
-    def _run(self, argv: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            argv,
-            input=given,
-            env=ENVIRONMENT,
-            cwd=self._data,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            preexec_fn=die_with_parent,
-            check=False,
-        )
+        return ask([self._programs.client, "--no-defaults", *_LOCAL], "SELECT 1", self._data).return_code == 0
 
 
 _LOCAL = ("--protocol=socket", f"--socket={_SOCKET}", "--user=root")
@@ -116,12 +85,19 @@ _LOCAL = ("--protocol=socket", f"--socket={_SOCKET}", "--user=root")
 
 @contextmanager
 def started(
-    programs: Programs, data: Path, home: Path, memory: int, output: Output, lock: int
+    programs: Programs,
+    data: Path,
+    home: Path,
+    memory: int,
+    likeness: Sequence[str],
+    output: Output,
+    lock: int,
 ) -> Iterator[Session]:
-    """Have a server run on this data for a block, with its temporary files in ``home``, a folder that is there, and so
-    many bytes of memory for InnoDB. Raise ServerEnded, or JobFailed if it takes for ever."""
+    """Have a server run on this data for a block, with its temporary files in ``home``, a folder that is there, so many
+    bytes of memory for InnoDB, and the options (see ``likeness``) that make it like the one that wrote the data. Raise
+    ServerEnded, or JobFailed if it takes for ever."""
     process = subprocess.Popen(
-        _argv(programs.server, data, home, memory),
+        [*_argv(programs.server, data, home, memory), *likeness],
         env=ENVIRONMENT,
         cwd="/",
         stdin=subprocess.DEVNULL,
@@ -134,7 +110,7 @@ def started(
     listening = threading.Thread(target=_listen, args=(process, output, said), daemon=True)
     listening.start()
     try:
-        session = Session(process, programs, data, output)
+        session = Session(process, programs, data)
         _await(process, session, listening, said)
         yield session
     finally:
@@ -210,25 +186,3 @@ def _await(
 
 def _how(return_code: int) -> str:
     return f"by signal {-return_code}" if return_code < 0 else f"with code {return_code}"
-
-
-def problems(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Return of what mariadb-check prints a sentence for each table that is not good, and for each that it could not
-    look at for want of its engine."""
-    bad: dict[str, str] = {}
-    unseen: dict[str, str] = {}
-    table = ""
-    for line in lines:
-        found = _FAILED.match(line)
-        if found is None:
-            if line and " " not in line.rstrip() and "." in line:
-                table = line.strip()
-            continue
-        said = next(word for word in found.groups() if word).strip()
-        if said in _FINE:
-            continue
-        if engine := _UNKNOWN_ENGINE.search(said):
-            unseen[table or said] = f"{table} is of engine {engine[1]}"
-        elif table not in unseen:
-            bad.setdefault(table or said, f"{table}: {said}" if table else said)
-    return list(bad.values()), list(unseen.values())

@@ -19,6 +19,7 @@ _PARTS: dict[str, Callable[[Sandbox, argparse.Namespace], list[Figure]]] = {
     "copies": lambda sandbox, options: jobs.copies(sandbox, options.megabytes, options.rounds),
     "restores": lambda sandbox, options: restores.restores(sandbox, options.megabytes, options.rounds),
     "proof": lambda sandbox, options: proof.proof(sandbox, options.megabytes, options.rounds),
+    "tables": lambda sandbox, options: proof.many_tables(sandbox, options.tables, options.rounds),
     "reflink": lambda sandbox, options: reflink.reflink(sandbox, options.megabytes, options.rounds),
     "memory": lambda sandbox, options: memory.memory(sandbox, options.megabytes),
     "progress": lambda sandbox, options: progress.progress(sandbox, options.megabytes, options.rounds),
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rows", type=int, default=100_000, help="rows in the large catalogue (default 100,000)"
     )
+    parser.add_argument("--tables", type=int, default=3000, help="tables where there are many (default 3000)")
     parser.add_argument("--rounds", type=int, default=5, help="times that each pair is measured (default 5)")
     parser.add_argument(
         "--only",

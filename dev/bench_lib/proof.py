@@ -1,6 +1,8 @@
 """Verifications against a plain restore to a folder of the same backup, in turns."""
 
 import os
+import shlex
+import subprocess
 import time
 from pathlib import Path
 from statistics import median
@@ -33,6 +35,48 @@ def proof(sandbox: Sandbox, megabytes: int, rounds: int) -> list[Figure]:
             Figure("  proven to level 3", median(levels[3]) / plain, "x that", "<= 1.5"),
         ]
     return figures
+
+
+def many_tables(sandbox: Sandbox, tables: int, rounds: int) -> list[Figure]:
+    """Return what level 3 takes where there are many small tables, against the same looks by hand."""
+    create = (
+        "CREATE TABLE many.t{0} (id INT PRIMARY KEY, body VARCHAR(100), KEY (body));"
+        "INSERT INTO many.t{0} VALUES (1, 'x');"
+    )
+    sandbox.sql("CREATE DATABASE many; " + "".join(create.format(number) for number in range(tables)))
+    made = backup(Connection(sandbox.facts), {"type": "full", "form": "folder"})[2]
+    ours, floor = [], []
+    for _ in range(max(rounds // 2, 2)):
+        floor.append(_by_hand(sandbox, Path(sandbox.facts.backup_dir, made)))
+        ours.append(_took(sandbox, f"/backups/{made}/verify", {"level": 3}))
+    sandbox.sql("DROP DATABASE many")
+    return [
+        Figure(f"{tables} tables: copied, prepared, checked and started by hand", median(floor), "s"),
+        Figure(f"{tables} tables: proven to level 3", median(ours), "s"),
+        Figure("  ratio of medians", median(ours) / median(floor), "x by hand", "<= 1.25"),
+    ]
+
+
+_BY_HAND = """
+cp -R {backup}/. {data} && mariadb-backup --prepare --target-dir={data} 2> /dev/null &&
+find {data} -name '*.ibd' -print0 | xargs -0 -n 1 innochecksum > /dev/null 2>&1 &&
+{{ mariadbd --no-defaults --datadir={data} --socket={data}/s --skip-networking --skip-grant-tables 2> /dev/null & }} &&
+until mariadb-admin --no-defaults --socket={data}/s ping > /dev/null 2>&1; do sleep 0.02; done &&
+mariadb-check --no-defaults --socket={data}/s --all-databases > /dev/null; kill -KILL $!; wait; rm -rf {data}
+"""
+
+
+def _by_hand(sandbox: Sandbox, made: Path) -> float:
+    """Return the seconds of the same with a shell, the packages' own commands and nothing else."""
+    data = made.with_name(".by-hand")
+    who = sandbox.who.database
+    os.sync()
+    began = time.perf_counter()
+    script = _BY_HAND.format(backup=shlex.quote(str(made)), data=shlex.quote(str(data)))
+    subprocess.run(
+        [*who.drop(), "bash", "-c", f"mkdir {shlex.quote(str(data))}; {script}"], cwd="/", check=True
+    )
+    return time.perf_counter() - began
 
 
 def _took(sandbox: Sandbox, path: str, order: dict[str, object]) -> float:

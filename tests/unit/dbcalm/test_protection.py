@@ -26,6 +26,18 @@ def test_nothing_protects_by_itself() -> None:
     assert none.improve == ("make a full backup: dbcalm backup full",)
 
 
+def test_what_a_server_has_looked_at_since_has_not_inherited_a_fault() -> None:
+    now = found(
+        point("full", 1, 100, suspect=True),
+        point("unproven", 2, 20, "full", proof_level=2),
+        point("proven", 3, 10, "unproven", proof_level=3, restore_seconds=5.0),
+        point("on it", 4, 5, "proven"),
+        point("lost", 5, 1, "gone", proof_level=3),
+    )
+    assert now.chain == ["full", "unproven", "proven", "on it"]
+    assert now.points["week"] == 2
+
+
 def test_the_newest_that_can_be_restored_counts() -> None:
     now = found(
         point("old", 1, 800),

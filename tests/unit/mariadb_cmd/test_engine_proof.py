@@ -2,7 +2,7 @@
 
 import json
 import struct
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import pytest
 from engine_lab import manifest
 
 from dbcalm_mariadb_cmd import pages
-from dbcalm_mariadb_cmd.adapter.private import data_options, problems
+from dbcalm_mariadb_cmd.adapter.private import data_options
 from dbcalm_mariadb_cmd.assertions import Assertion, problem
 from dbcalm_mariadb_cmd.errors import JobFailed
-from dbcalm_mariadb_cmd.manifest import PROOF
+from dbcalm_mariadb_cmd.manifest import PROOF, sealed
 from dbcalm_mariadb_cmd.proof import (
     APPLIES,
     INTACT,
@@ -23,6 +23,7 @@ from dbcalm_mariadb_cmd.proof import (
     of_making,
     proof_of,
     raised,
+    standing_fault,
     store_proof,
     told_proof,
 )
@@ -45,6 +46,7 @@ def test_what_was_reached_is_kept_and_told(tmp_path: Path) -> None:
     assert proof_of(tmp_path, made) == proof
     assert told_proof(tmp_path, made) == {
         "level": 3, "at": NOON, "restore_seconds": 4.5, "fault": None, "fault_level": None, "fault_at": None,
+        "server_faults": (),
     }  # fmt: skip
     assert raised(proof, INTACT, LATER, "k", None, INTACT) == replace(proof, job_id="k")
     assert raised(proof, RUNS, LATER, "k", 5.0, RUNS) == replace(
@@ -58,6 +60,41 @@ def test_a_fault_goes_only_by_a_look_that_would_find_it_again() -> None:
     assert raised(proof, INTACT, LATER, "l", None, INTACT).fault == "a page"
     for clears in (APPLIES, RUNS):
         assert raised(proof, INTACT, LATER, "l", None, clears).fault is None
+
+
+def test_what_is_bad_in_the_server_is_known_until_a_server_of_our_own_has_looked_again(
+    tmp_path: Path,
+) -> None:
+    proof = raised(of_making(manifest()), RUNS, NOON, "j", 4.5, RUNS, ("shop.o: gone",))
+    store_proof(tmp_path, proof)
+    assert proof_of(tmp_path, manifest()) == proof
+    assert raised(proof, INTACT, LATER, "k", None, INTACT).server_faults == ("shop.o: gone",)
+    assert faulted(proof, APPLIES, LATER, "k", "a page").server_faults == ("shop.o: gone",)
+    assert raised(proof, RUNS, LATER, "k", 5.0, RUNS, ()).server_faults == ()
+
+
+def test_a_proof_that_was_stored_before_there_were_such_reads_on(tmp_path: Path) -> None:
+    facts = asdict(raised(of_making(manifest()), RUNS, NOON, "j", 4.5, RUNS))
+    del facts["server_faults"]
+    (tmp_path / PROOF).write_bytes(sealed(facts))
+    found = proof_of(tmp_path, manifest())
+    assert (found.level, found.server_faults) == (RUNS, ())
+
+
+def test_an_old_fault_of_a_link_is_not_that_of_a_chain_that_was_proven_since() -> None:
+    fresh = of_making(manifest())
+    bad = faulted(fresh, RUNS, NOON, "j", "a table")
+    assert standing_fault([fresh, fresh]) is None
+    assert standing_fault([bad, fresh]) == (0, "a table")
+    assert standing_fault([bad, raised(fresh, APPLIES, LATER, "k", 1.0, APPLIES)]) == (0, "a table")
+    proven = raised(fresh, RUNS, LATER, "k", 1.0, RUNS)
+    assert standing_fault([bad, proven]) is None
+    assert standing_fault([bad, proven, fresh]) is None
+    assert standing_fault([proven, bad]) == (1, "a table")
+    # It was proven before the fault was found, or was found bad itself since.
+    assert standing_fault([faulted(fresh, INTACT, LATER, "l", "a file"), proven]) == (0, "a file")
+    assert standing_fault([bad, faulted(proven, RUNS, LATER, "l", "another")]) == (0, "a table")
+    assert standing_fault([replace(bad, fault_level=INTACT, fault_at=None), proven]) == (0, "a table")
 
 
 def test_a_proof_of_other_content_says_nothing(tmp_path: Path) -> None:
@@ -75,33 +112,6 @@ def test_one_that_cannot_be_read_makes_it_suspect(tmp_path: Path, harm: bytes | 
     path.write_bytes(path.read_bytes().replace(b'"level": 3', b'"level": 2') if harm is None else harm)
     found = proof_of(tmp_path, made)
     assert (found.level, found.fault) == (WHOLE, f"{PROOF} cannot be read")
-
-
-CHECKED = """shop.fine                                           OK
-shop.broken
-Warning  : Size of indexfile is: 8192         Expected: 16384
-error    : Checksum for key:  1 doesn't match checksum for records
-error    : Corrupt
-shop.view
-note     : The storage engine for the table doesn't support check
-shop.gone
-Error    : Table 'shop.gone' doesn't exist in engine
-status   : Operation failed
-shop.far
-Error    : Unknown storage engine 'ROCKSDB'
-error    : Corrupt
-Error: Table 'shop.lost' doesn't exist
-"""
-
-
-def test_what_mariadb_check_prints_is_understood() -> None:
-    bad, unseen = problems(CHECKED.splitlines())
-    assert bad == [
-        "shop.broken: Checksum for key:  1 doesn't match checksum for records",
-        "shop.gone: Table 'shop.gone' doesn't exist in engine",
-    ]
-    assert unseen == ["shop.far is of engine ROCKSDB"]
-    assert problems(["mysql.user     OK", ""]) == ([], [])
 
 
 def test_only_what_innodb_needs_is_taken_from_what_the_tool_noted(tmp_path: Path) -> None:

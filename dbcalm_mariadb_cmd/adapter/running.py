@@ -1,0 +1,67 @@
+"""The running server, asked by a proof what its tables are like, with what the backup tool's account may ask."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbcalm_mariadb_cmd.adapter.rows import Row, ask
+from dbcalm_mariadb_cmd.builder import asking_argv
+from dbcalm_mariadb_cmd.likeness import PLUGIN_DIR, SETTINGS
+
+_DENIED = re.compile(r"ERROR (?:1142|1143|1044|1227)\b")
+_SILENT = re.compile(r"ERROR (?:20\d\d|1040|1045|1130|1205|1698|1862|1969|4151)\b")
+_SECONDS = 30.0
+
+
+class Denied(Exception):
+    """The account may not ask this."""
+
+
+class Silent(Exception):
+    """There is no server that answers; the message is what the client said."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The server to which these credentials lead."""
+
+    client: str
+    credentials: str
+
+    def rows(self, sql: str, seconds: float = _SECONDS) -> list[Row]:
+        """Return the rows that statements give; raise Silent, Denied, or ValueError with what the server said."""
+        try:
+            asked = ask(asking_argv(self.client, self.credentials), sql, Path("/"), seconds)
+        except subprocess.TimeoutExpired as error:
+            raise Silent(f"the server does not answer within {seconds:.0f} s") from error
+        if not asked.return_code:
+            return asked.rows
+        if _DENIED.match(asked.said):
+            raise Denied(asked.said)
+        if _SILENT.match(asked.said) or not asked.said.startswith("ERROR"):
+            raise Silent(asked.said)
+        raise ValueError(asked.said)
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a running server reads its data: the values of SETTINGS, the files of its loaded plugins, and where these
+    lie. All are empty where no server answers."""
+
+    settings: dict[str, str]
+    plugins: frozenset[str]
+    plugin_dir: str
+
+
+def ways(server: Running) -> Ways:
+    """Ask a running server for its ways."""
+    names = ", ".join(f"'{name}'" for name in (*SETTINGS, PLUGIN_DIR))
+    try:
+        variables = server.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names});\n")
+        plugins = server.rows("SHOW PLUGINS;\n")
+    except (Silent, ValueError):
+        return Ways({}, frozenset(), "")
+    values = {row[0] or "": row[1] or "" for row in variables}
+    plugin_dir = values.pop(PLUGIN_DIR, "")
+    return Ways(values, frozenset(row[3] for row in plugins if row[1] == "ACTIVE" and row[3]), plugin_dir)
