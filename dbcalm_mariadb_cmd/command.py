@@ -359,6 +359,20 @@ class ListBackups(Command):
 
 
 @dataclass(frozen=True)
+class LookAtBackups(Command):
+    """Tell which backups are on disk, in order of id and after this one, and which of them lack files or have some of
+    another size, as it was at most ``within`` seconds ago."""
+
+    after: str
+    within: float
+
+    def __post_init__(self) -> None:
+        if self.after != "":
+            require_id(self.after, "after")
+        _require_number(self.within, "within", 0, LONGEST_WAIT)
+
+
+@dataclass(frozen=True)
 class ListTrash(Command):
     """List the deleted backups that can still be undeleted, the last deleted first."""
 

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -10,14 +11,15 @@ from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import capacity, preflight, replaced, switch
 from dbcalm_mariadb_cmd.adopt import candidates
 from dbcalm_mariadb_cmd.builder import ENGINES
-from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, ReportDatabase
+from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, LookAtBackups, ReportDatabase
 from dbcalm_mariadb_cmd.config_keys import loaded
 from dbcalm_mariadb_cmd.control import JobControl
-from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.errors import Refused, describe
 from dbcalm_mariadb_cmd.history import manifests, unreadable
 from dbcalm_mariadb_cmd.hold import hold_of
 from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.manifest import Manifest
+from dbcalm_mariadb_cmd.presence import Presence
 from dbcalm_mariadb_cmd.proof import RUNS, proof_of, told_proof
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
@@ -43,6 +45,7 @@ class Reports:
         self._warmer = warmer
         self._config = config
         self._reporting = threading.Lock()
+        self._presence = Presence(settings.backup_dir)
 
     def backups(self, command: ListBackups) -> Answer:
         """Return the manifests of whole backups, some at a time: fewer if looking at their files takes long."""
@@ -63,6 +66,25 @@ class Reports:
                 return _ok(backups=listed, more=True)
             listed.append(row)
         return _ok(backups=listed, more=False)
+
+    def presence(self, command: LookAtBackups) -> Answer:
+        """Return which backups are there, ``[id, what is wrong or None]`` each, as many as fit into an answer; or the
+        ``problem`` of the folder of backups."""
+        backup_dir = self._settings.backup_dir
+        try:
+            found = self._presence.look(command.within)
+        except OSError as error:
+            return _ok(backups=[], more=False, backup_dir=str(backup_dir), problem=describe(error))
+        listed: list[list[str | None]] = []
+        room = _MOST_TOLD
+        for id, problem in found.items():
+            if id <= command.after:
+                continue
+            room -= len(json.dumps([id, problem]))
+            if room < 0:
+                break
+            listed.append([id, problem])
+        return _ok(backups=listed, more=room < 0, backup_dir=str(backup_dir), problem=None)
 
     def adoptable(self) -> Answer:
         """Return the folders among the backups that are not ours, as many as fit into an answer, the oldest first."""
@@ -137,6 +159,17 @@ class Reports:
         """Report on all that a backup and a restore begin with."""
         control = self._control
         control.history.catch_up()
+        if problem := self._folder_problem():
+            return _ok(
+                database={"ok": False, "message": problem},
+                cause=None,
+                folders=[problem],
+                space={"free_bytes": 0, "needed_bytes": None},
+                chain={"ids": [], "problem": None},
+                trash={"count": 0, "bytes": 0},
+                clock=control.history.clock.doubt(control.journal.now()),
+                warm=self._warmer.told(),
+            )
         newest = max(manifests(self._settings.backup_dir), key=lambda made: made.seq, default=None)
         database, cause, needed = self._database(newest)
         return _ok(
@@ -169,6 +202,15 @@ class Reports:
             proof = proof_of(backup_dir / made.id, made)
             if proof.level == RUNS:
                 return {"backup_id": made.id, "faults": proof.server_faults} if proof.server_faults else None
+        return None
+
+    def _folder_problem(self) -> str | None:
+        """Return why nobody can look into the folder of backups, with what to type, or None."""
+        backup_dir = self._settings.backup_dir
+        try:
+            os.scandir(backup_dir).close()
+        except OSError as error:
+            return f"{describe(error)}: see that the disk of backup_dir is mounted: findmnt --target {backup_dir}"
         return None
 
     def _database(self, newest: Manifest | None) -> tuple[dict[str, object], object, int | None]:

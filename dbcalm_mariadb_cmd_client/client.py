@@ -23,6 +23,7 @@ from dbcalm_mariadb_cmd.command import (
     ListBackups,
     ListReplaced,
     ListTrash,
+    LookAtBackups,
     ReadEvents,
     ReleaseBackup,
     ReportDatabase,
@@ -31,6 +32,9 @@ from dbcalm_mariadb_cmd.command import (
     VerifyBackup,
 )
 from dbcalm_mariadb_cmd.shapes import legible
+
+_LOOKING_SECONDS = 10.0
+"""How long a look at the disk may take: lists wait for it."""
 
 
 class MariadbCmdClient:
@@ -138,6 +142,11 @@ class MariadbCmdClient:
         """List whole backups on disk. 200 with ``backups, more``; each backup is the facts of its manifest with
         ``hold`` (``reason``, ``until``; or None) and ``intact`` (None unless examined)."""
         return self._call(ListBackups(after, examine))
+
+    def look_at_backups(self, after: str, within: float) -> Answer:
+        """Tell which backups are on disk, as it was at most so many seconds ago. 200 with ``backups``, a list of id and
+        what is wrong with its files or None, ``more``, ``backup_dir`` and the ``problem`` of that folder, or None."""
+        return call(self._path, LookAtBackups(after, within), min(self._timeout, _LOOKING_SECONDS))
 
     def list_trash(self) -> Answer:
         """List deleted backups. 200 with ``backups``: the facts of each with ``deleted_at`` and ``purge_at``."""

@@ -61,6 +61,8 @@ BACKUP: dict[str, object] = {
     "hold": None,
     "proof": {"level": 3, "at": "2026-01-31T03:31:09.102938Z", "restore_seconds": 61.3},
     "suspect": None,
+    "presence": "whole",
+    "missing": None,
 }
 VERIFY_REQUESTS = {
     "runs": {"summary": "As far as it goes: a server is started on a copy", "value": {"level": 3}},

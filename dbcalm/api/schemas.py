@@ -311,6 +311,11 @@ class Backup(Answer):
     hold: Annotated[Hold | None, Field(description="Why it is kept whatever its age.")]
     proof: Annotated[Proof, Field(description="How far it is proven to come back.")]
     suspect: Annotated[str | None, Field(description="What the last verification found wrong with it.")]
+    presence: Annotated[
+        Literal["whole", "gone", "damaged", "no base"] | None,
+        Field(description="How it was found on disk seconds ago; null where nobody could look."),
+    ]
+    missing: Annotated[str | None, Field(description="What is wrong with that.")]
 
 
 class DeletedBackup(Answer):

@@ -177,5 +177,7 @@ def _readable(row: Row) -> Row:
     }
     if "proof" in row:
         proof: Any = row["proof"]
-        told["proven"] = "SUSPECT" if row["suspect"] else _PROVEN[proof["level"]]
+        lost = row["presence"] not in (None, "whole")
+        word = str(row["presence"]) if lost else "suspect" if row["suspect"] else ""
+        told["proven"] = word.upper() or _PROVEN[proof["level"]]
     return told

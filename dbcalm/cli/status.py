@@ -80,11 +80,15 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
         told = "none"
         if backup is not None:
             told = f"{backup.id}, {_ago(report.ages[type])}, {size(backup.size)}"
+            told += "" if backup.presence in (None, "whole") else f", {backup.presence.upper()}"
         yield type, told
     if engine is not None and engine["chain"]["ids"]:
         chain = engine["chain"]
         yield "restore", chain["problem"] or "would use " + " > ".join(_shortened(chain["ids"]))
-    yield "protection", _of_protection(report.protection)
+    yield (
+        "protection",
+        _of_protection(report.protection) if engine else "not known: nobody looked at the disk",
+    )
     for advice in report.protection.improve[:1]:
         yield "better", advice
     due = f", the next at {times.short(report.next_run)}" if report.next_run else ""

@@ -10,6 +10,7 @@ from dbcalm.domain.entities import Backup, Caller
 from dbcalm.domain.jobs import Jobs, Started, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
 from dbcalm.domain.ports import BackupStore, Clock, MysqlService
+from dbcalm.domain.presence import Presence
 from dbcalm.domain.schedules import Schedules
 from dbcalm.errors import Conflict, InvalidField, NotFound, Unavailable
 from dbcalm.logger import audited
@@ -49,8 +50,15 @@ class Backups:
     """The mysql service makes and deletes backups and is asked what is true; the catalogue answers what there is."""
 
     def __init__(
-        self, store: BackupStore, service: MysqlService, jobs: Jobs, schedules: Schedules, clock: Clock
+        self,
+        store: BackupStore,
+        service: MysqlService,
+        jobs: Jobs,
+        schedules: Schedules,
+        clock: Clock,
+        presence: Presence,
     ) -> None:
+        self._presence = presence
         self._store = store
         self._service = service
         self._jobs = jobs
@@ -60,14 +68,16 @@ class Backups:
     def list(self, query: Query) -> Page[Backup]:
         """Return one page of backups."""
         page = self._store.list(query)
-        return replace(page, items=[at_present(one, self._clock) for one in page.items])
+        items = self._presence.told(page.items)
+        return replace(page, items=[at_present(one, self._clock) for one in items])
 
     def require(self, id: str) -> Backup:
         """Return a backup; raise NotFound."""
         backup = self._store.get(id)
         if backup is None:
             raise NotFound(f"there is no backup {names.shown(id)}")
-        return at_present(backup, self._clock)
+        [found] = self._presence.told([backup])
+        return at_present(found, self._clock)
 
     def create(
         self,

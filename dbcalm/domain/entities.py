@@ -16,6 +16,9 @@ class Backup:
     and ``proof_at`` when; ``restore_seconds`` how long it took then to bring it back. ``suspect`` is what the last
     verification found wrong with it.
 
+    ``presence`` is how it was found on disk by the last look (see ``presence``), and ``missing`` the sentence for what
+    is wrong with that; both None where nobody has looked.
+
     A held backup has a ``hold_reason``, and a ``hold_until`` if the hold ends by itself. The retention is that of its
     schedule at present."""
 
@@ -41,6 +44,8 @@ class Backup:
     suspect: str | None
     retention_value: int | None
     retention_unit: str | None
+    presence: str | None = None
+    missing: str | None = None
 
 
 @dataclass(frozen=True)

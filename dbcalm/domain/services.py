@@ -26,6 +26,7 @@ from dbcalm.domain.ports import (
     ScheduleStore,
     UserStore,
 )
+from dbcalm.domain.presence import Presence
 from dbcalm.domain.processes import Processes
 from dbcalm.domain.restores import Restores
 from dbcalm.domain.retention import Rules
@@ -107,10 +108,11 @@ def assemble(
     zone = zone or HostZone()
     jobs = Jobs(mysql, stores.jobs, clock)
     database = Database(mysql, root)
+    presence = Presence(stores.backups, mysql, clock)
     schedules = Schedules(stores.schedules, root, clock, zone, patience, jobs.add_found)
     return Services(
         auth=Auth(stores.users, stores.clients, stores.codes, clock),
-        backups=Backups(stores.backups, mysql, jobs, schedules, clock),
+        backups=Backups(stores.backups, mysql, jobs, schedules, clock, presence),
         cleanup=Cleanup(mysql, schedules, jobs, clock, rules, zone),
         clients=Clients(stores.clients),
         database=database,
@@ -120,7 +122,15 @@ def assemble(
         keep_copied=stores.keep_copied,
         schedules=schedules,
         status=Status(
-            stores.backups, stores.processes, mysql, schedules, jobs, clock, stores.problems, checks
+            stores.backups,
+            stores.processes,
+            mysql,
+            schedules,
+            jobs,
+            clock,
+            stores.problems,
+            presence,
+            checks,
         ),
         users=Users(stores.users),
     )

@@ -6,10 +6,10 @@ looked at is itself something that needs attention, and keeps nobody from hearin
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
-from dbcalm.domain import times
+from dbcalm.domain import presence, times
 from dbcalm.domain.advice import ADD_FULL, MAKE_FULL
 from dbcalm.domain.backups import at_present
 from dbcalm.domain.entities import RUNNING, Backup, Process, Schedule
@@ -37,6 +37,7 @@ one that found fault with a backup is told with that."""
 
 
 _TYPES = ("full", "incremental")
+_NO_HABITS = Habits(makes=True, verifies=True, is_kept_warm=None)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Report:
 class Seen:
     """What was looked at once, for all checks. ``engine`` is what the mysql service said of the host, or None, and then
     ``silence`` says why; ``cron`` is what is wrong with the root service or its file; ``schedules`` are the enabled
-    ones."""
+    ones, and ``disk`` is how the backups were found there."""
 
     engine: Mapping[str, Any] | None
     silence: str | None
@@ -75,6 +76,7 @@ class Seen:
     newest: Mapping[str, Backup | None]
     schedules: Sequence[Schedule]
     overdue: Sequence[Overdue]
+    disk: presence.Look
 
 
 Check = Callable[[Seen], Iterable[str]]
@@ -93,8 +95,10 @@ class Status:
         jobs: Jobs,
         clock: Clock,
         damages: Callable[[], Sequence[str]],
+        looking: presence.Presence,
         more: Sequence[Check] = (),
     ) -> None:
+        self._looking = looking
         self._more = tuple(more)
         self._damages = damages
         self._backups = backups
@@ -110,6 +114,7 @@ class Status:
             _of_silence,
             _of_engine,
             self._of_missing,
+            self._of_faults_everywhere,
             self._of_backups,
             self._of_suspects,
             _of_server_faults,
@@ -143,12 +148,13 @@ class Status:
             next_run=min(filter(None, map(self._schedules.next_run, seen.schedules)), default=None),
             overdue=seen.overdue,
             timezone=self._schedules.timezone,
-            protection=self._protection(seen.schedules, seen.engine),
+            protection=self._protection(seen.schedules, seen.engine, seen.disk),
         )
 
     def _look(self, api_answers: Callable[[], bool]) -> Seen:
         engine, silence = self._engine()
         cron, cron_problem = self._cron()
+        disk = self._looking.look()
         return Seen(
             engine=engine,
             silence=silence,
@@ -158,23 +164,33 @@ class Status:
                 "dbcalm-cmd": cron,
                 "dbcalm-mariadb-cmd": engine is not None,
             },
-            newest={type: self._newest(type) for type in _TYPES},
+            newest={type: self._newest(type, disk) for type in _TYPES},
             schedules=[one for one in self._schedules.all() if one.enabled],
             overdue=self._schedules.overdue(),
+            disk=disk,
         )
 
     def protection(self) -> Protection:
         """Return how well the data is protected; whether a chain is kept prepared is only known with the service."""
         engine, _ = self._engine()
-        return self._protection([one for one in self._schedules.all() if one.enabled], engine)
+        enabled = [one for one in self._schedules.all() if one.enabled]
+        return self._protection(enabled, engine, self._looking.look())
 
-    def _protection(self, enabled: Sequence[Schedule], engine: Mapping[str, Any] | None) -> Protection:
+    def _protection(
+        self, enabled: Sequence[Schedule], engine: Mapping[str, Any] | None, disk: presence.Look
+    ) -> Protection:
         habits = Habits(
             makes=any(one.backup_type != VERIFY for one in enabled),
             verifies=any(one.backup_type == VERIFY or one.verify_level is not None for one in enabled),
             is_kept_warm=None if engine is None else engine["warm"] is not None,
         )
-        return measure(self._backups.points(), habits, self._clock.now())
+        now = self._clock.now()
+        if disk.silence is not None:
+            unknown = f"nobody can tell which backups are on disk: {disk.silence}"
+            return replace(measure((), habits, now), improve=(unknown,))
+        found = measure(presence.usable(self._backups.points(), disk), habits, now)
+        lost = tuple(presence.sentences(disk))
+        return replace(found, improve=lost if lost and not found.chain else (*lost, *found.improve))
 
     def _engine(self) -> tuple[Mapping[str, Any] | None, str | None]:
         """Return what the mysql service says of the host, and what is wrong if it says nothing; the catalogue follows
@@ -192,9 +208,9 @@ class Status:
         except DBCalmError as error:
             return False, f"{error}: schedules cannot be changed"
 
-    def _newest(self, type: str) -> Backup | None:
+    def _newest(self, type: str, disk: presence.Look) -> Backup | None:
         found = self._backups.list(Query((Condition("type", "eq", (type,)),), per_page=1)).items
-        return at_present(found[0], self._clock) if found else None
+        return at_present(presence.with_presence(found[0], disk), self._clock) if found else None
 
     def _running(self) -> Process | None:
         return self._process(Condition("status", "eq", (RUNNING,)))
@@ -232,27 +248,27 @@ class Status:
         return self._clock.now() - times.seconds(backup.end_time or backup.start_time)
 
     def _of_missing(self, seen: Seen) -> Iterator[str]:
-        """Tell which of the newest backups are not on disk. What a restore would use is there; only where that leaves
-        one out, all that is there is listed."""
+        """Tell which backups are not on disk, or not whole there, and which the catalogue does not know."""
+        told = str(seen.silence)
+        if seen.engine is not None:
+            told = f"{seen.engine['chain']['problem']} {seen.engine['database']['message']}"
+            told += " ".join(seen.engine.get("unreadable", ()))
+        yield from presence.sentences(seen.disk, told)
         if seen.engine is None:
             return
-        known = [one.id for one in seen.newest.values() if one is not None]
         for id in seen.engine["chain"]["ids"]:
             if self._backups.get(id) is None:
                 yield f"backup {id} is on disk and not in the catalogue: dbcalm catalogue rebuild"
-        if set(known) <= set(seen.engine["chain"]["ids"]):
-            return
-        try:
-            there = {facts["id"] for facts in self._jobs.on_disk()}
-        except DBCalmError as error:
-            yield f"{error}: nobody knows which backups are on disk"
-            return
-        for id in known:
-            if id not in there and self._backups.get(id) is not None:  # It may have been deleted meanwhile.
-                yield (
-                    f"backup {id} is not on disk any more: see that the disk of backup_dir is mounted, "
-                    f"or forget the backup with: dbcalm backups delete {id}"
-                )
+
+    def _of_faults_everywhere(self, seen: Seen) -> Iterator[str]:
+        """Tell that no backup is left that can be counted on, where verifications have found fault with all that are
+        there."""
+        there = [point for point in self._backups.points() if point.id not in seen.disk.problems]
+        if there and not any(measure(there, _NO_HABITS, self._clock.now()).chain):
+            yield (
+                "no backup is without a fault: clean-up keeps the newest of them all the same; see below what was "
+                "found, then make a full backup and verify it: dbcalm backup full"
+            )
 
     def _of_suspects(self, _seen: Seen) -> Iterator[str]:
         found = self._backups.list(Query((Condition("suspect", "isnotnull", ()),), per_page=_TOLD_SUSPECTS))

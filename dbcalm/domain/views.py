@@ -52,6 +52,8 @@ def backup(one: Backup) -> View:
         "hold": None if one.hold_reason is None else {"reason": one.hold_reason, "until": one.hold_until},
         "proof": {"level": one.proof_level, "at": one.proof_at, "restore_seconds": one.restore_seconds},
         "suspect": one.suspect,
+        "presence": one.presence,
+        "missing": one.missing,
     }
 
 

@@ -29,7 +29,7 @@ class Backups(Table[Backup]):
             key="id",
             sequence=("seq", "number"),
             make=_backup,
-            derived=of_schedule,
+            derived={**of_schedule, "presence": "NULL", "missing": "NULL"},  # Looked at, not remembered.
         )
 
     def newest(self) -> Backup | None:

@@ -113,6 +113,62 @@ def test_with_the_newest_full_backup_damaged(own: Rig) -> None:
     assert attention(own) == []
 
 
+def presences(rig: Rig) -> dict[str, str]:
+    """Return how the backups are, as the command line tells it."""
+    told = json.loads(rig.sandbox.cli("backups", "list", "--json", "--per-page", "1000").stdout)
+    return {str(one["id"]): str(one["presence"]) for one in told["items"]}
+
+
+def test_with_an_older_backup_damaged_or_removed_and_what_builds_on_it(own: Rig) -> None:
+    older, above = "older", "above"
+    own.backup(id=older)
+    own.backup(id=above, type="incremental", from_backup_id=older)
+    newest = own.backup()["resource_id"]
+    with truncated(own, older, "backup.xbstream.zst"):
+        [sentence] = attention(own)
+        assert sentence.startswith(f"backup {older} is damaged: backup.xbstream.zst has ")
+        assert f"nor {above}, built on it" in sentence
+        assert (presences(own)[older], presences(own)[above], presences(own)[newest]) == (
+            "damaged",
+            "no base",
+            "whole",
+        )
+    aside = own.sandbox.root / "aside"
+    (own.backups / older).rename(aside)
+    [sentence] = attention(own)
+    assert sentence.startswith(f"backup {older} is not on disk any more: ")
+    assert above in sentence
+    assert (presences(own)[older], presences(own)[above]) == ("gone", "no base")
+    aside.rename(own.backups / older)
+    assert attention(own) == []
+    assert set(presences(own).values()) == {"whole"}
+
+
+@pytest.mark.parametrize("left", ["an empty folder", "nothing"])
+def test_with_the_disk_of_backups_not_mounted(own: Rig, left: str) -> None:
+    """When it is back all is well by itself."""
+    known = own.listed()
+    aside = own.sandbox.root / "unmounted"
+    own.backups.rename(aside)
+    try:
+        if left == "an empty folder":
+            own.backups.mkdir(0o755)
+        [sentence] = attention(own)
+        assert f"findmnt --target {own.backups}" in sentence
+        found = own.api.call("GET", "/protection")
+        assert (found["chain"], found["recovery_point_seconds"]) == ([], None)
+        assert set(found["restorable_points"].values()) == {0}
+        assert "findmnt" in found["improve"][0]
+        assert presences(own) == dict.fromkeys(known, "gone")
+    finally:
+        if own.backups.exists():
+            shutil.rmtree(own.backups)
+        aside.rename(own.backups)
+    assert attention(own) == []
+    assert presences(own) == dict.fromkeys(known, "whole")
+    own.backup()
+
+
 def test_with_the_cron_file_gone(own: Rig) -> None:
     own.sandbox.layout.cron_file.unlink()
     [sentence] = attention(own)

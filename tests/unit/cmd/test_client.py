@@ -285,6 +285,7 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
         ),
         (lambda: mariadb.list_backups("a"), "list_backups", {"after": "a", "examine": False}),
         (lambda: mariadb.list_backups("", True), "list_backups", {"after": "", "examine": True}),
+        (lambda: mariadb.look_at_backups("a", 2.5), "look_at_backups", {"after": "a", "within": 2.5}),
         (mariadb.list_trash, "list_trash", {}),
         (lambda: mariadb.job_log(job, 5), "job_log", {"job_id": job, "offset": 5}),
         (lambda: mariadb.cancel_job(job), "cancel_job", {"job_id": job}),

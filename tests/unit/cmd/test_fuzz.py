@@ -74,6 +74,7 @@ REQUESTS: dict[type[Command], dict[str, Any]] = {
     mariadb.CleanupBackups: {"job_id": JOB, "ids": ["monday", "tuesday"], "schedule_id": None},
     mariadb.ReadEvents: {"journal": "", "offset": 0, "wait": 0.5},
     mariadb.ListBackups: {"after": "", "examine": True},
+    mariadb.LookAtBackups: {"after": "", "within": 3.0},
     mariadb.ListTrash: {},
     mariadb.CancelJob: {"job_id": JOB},
     mariadb.AcknowledgeJob: {"job_id": JOB},

@@ -306,6 +306,15 @@ class FakeMysqlService:
         ]
         return Answer(200, "ok", {"backups": told, "more": len(found) > 2})
 
+    def look_at_backups(self, after: str, within: float) -> Answer:
+        self._reach(("look_at_backups", (after, within)))
+        found = [
+            [id, f"backup {id} is damaged" if id in self.damaged else None] for id in sorted(self.on_disk)
+        ]
+        rows = [row for row in found if str(row[0]) > after]
+        data = {"backups": rows[:2], "more": len(rows) > 2, "backup_dir": "/backups", "problem": None}
+        return Answer(200, "ok", data)
+
     def list_trash(self) -> Answer:
         self._reach(("list_trash", ()))
         times = {"deleted_at": utc_now(), "purge_at": utc_now()}

@@ -21,6 +21,7 @@ from dbcalm_mariadb_cmd.command import (
     ListBackups,
     ListReplaced,
     ListTrash,
+    LookAtBackups,
     ReadEvents,
     ReleaseBackup,
     ReportDatabase,
@@ -55,6 +56,7 @@ GOOD: list[tuple[type[Command], dict[str, Any]]] = [
     (DeleteBackup, {"id": "monday"}),
     (ReadEvents, {"journal": "", "offset": 0, "wait": 0.5}),
     (ListBackups, {"after": "monday", "examine": True}),
+    (LookAtBackups, {"after": "monday", "within": 3.0}),
     (JobProgress, {"job_id": JOB}),
     (Check, {}),
     (UndeleteBackup, {"id": "monday", "deleted_at": "2026-11-23T03:00:00.000000Z"}),
@@ -102,6 +104,7 @@ def test_commands_are_named_on_the_wire_as_in_the_code() -> None:
         "delete_backup",
         "read_events",
         "list_backups",
+        "look_at_backups",
         "job_progress",
         "check",
         "undelete_backup",
@@ -171,7 +174,7 @@ def test_an_id_is_a_plain_word_in_every_command(
 ) -> None:
     takes(command, args, field, GOOD_IDS)
     may_be_none = (command, field) in {(FullBackup, "id"), (IncrementalBackup, "id")}
-    may_be_empty = (command, field) == (ListBackups, "after")
+    may_be_empty = (command, field) in {(ListBackups, "after"), (LookAtBackups, "after")}
     wrong = [value for value in BAD_IDS if not (may_be_empty and value == "")]
     refuses(
         command, args, field, [*wrong, *(value for value in NO_IDS if not (may_be_none and value is None))]
