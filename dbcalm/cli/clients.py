@@ -1,6 +1,7 @@
 """``dbcalm clients``: programs that may use the API."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from dbcalm.cli.output import Row, say, show
 from dbcalm.cli.start import caller, catalogue
 from dbcalm.domain.clients import Clients
 from dbcalm.domain.entities import Client
-from dbcalm.domain.listing import Query
+from dbcalm.domain.listing import Condition, Query
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -30,12 +31,17 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a client and show its secret, this once. Without a scope it may do everything."""
-    client, secret = Clients(catalogue().clients).add(caller(), label, scope)
+    clients = Clients(catalogue().clients)
+    client, secret = clients.add(caller(), label, scope)
     if as_json:
         print(json.dumps({**_row(client), "secret": secret}))
     else:
         print(f"client_id:     {client.id}\nclient_secret: {secret}")
         say("the secret is not shown again")
+        if scope is None:
+            less = f"dbcalm clients add {shlex.quote(client.label)} --scope backups:read"
+            say(f"it may do everything; one that may only look at backups is made with: {less}")
+        _say_if_doubled(clients, client)
 
 
 @app.command("list")
@@ -50,8 +56,10 @@ def list_clients(as_json: Json = False) -> None:
 @app.command()
 def update(id: Id, label: Label) -> None:
     """Give a client another label."""
-    client = Clients(catalogue().clients).rename(caller(), id, label)
+    clients = Clients(catalogue().clients)
+    client = clients.rename(caller(), id, label)
     say(f"client {client.id} is now called {client.label}")
+    _say_if_doubled(clients, client)
 
 
 @app.command()
@@ -63,6 +71,15 @@ def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
         typer.confirm(f"Delete client {client.id} ({client.label})?", abort=True, err=True)
     clients.delete(caller(), id)
     say(f"client {client.id} was deleted")
+
+
+def _say_if_doubled(clients: Clients, client: Client) -> None:
+    """Say that others are called the same: who ends the wrong one's tokens finds out late."""
+    same = clients.list(Query((Condition("label", "eq", (client.label,)),))).items
+    if others := [one.id for one in same if one.id != client.id]:
+        say(
+            f"{len(others)} more are called {client.label}, such as {others[0]}: tell them apart by their ids"
+        )
 
 
 def _all(clients: Clients) -> Iterator[Client]:

@@ -1,5 +1,6 @@
 """``dbcalm users``: people who may use the API."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -25,8 +26,9 @@ def add(username: Username = None, password_stdin: PasswordStdin = False) -> Non
     passwords.load()
     users = Users(catalogue().users)
     name = users.require_free(_asked(username, password_stdin))
-    users.add(caller().name, name, ask_password(password_stdin))
+    users.add(caller().name, name, password := ask_password(password_stdin))
     say(f"user {name} was added")
+    _say_if_weak(name, password)
 
 
 @app.command("list")
@@ -47,8 +49,9 @@ def update_password(username: Username = None, password_stdin: PasswordStdin = F
     passwords.load()
     users = Users(catalogue().users)
     name = users.require(_asked(username, password_stdin)).username
-    users.update_password(caller().name, name, ask_password(password_stdin))
+    users.update_password(caller().name, name, password := ask_password(password_stdin))
     say(f"user {name} has a new password")
+    _say_if_weak(name, password)
 
 
 @app.command()
@@ -63,6 +66,13 @@ def delete(
         typer.confirm(f"Delete user {name}?", abort=True, err=True)
     users.delete(caller().name, name)
     say(f"user {name} was deleted")
+
+
+def _say_if_weak(name: str, password: str) -> None:
+    if why := passwords.weakness(password, name):
+        say(
+            f"the password is weak: {why}; for a better one: dbcalm users update-password {shlex.quote(name)}"
+        )
 
 
 def _asked(username: str | None, password_stdin: bool) -> str:

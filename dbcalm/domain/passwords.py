@@ -10,6 +10,16 @@ from dbcalm.errors import InvalidField
 LONGEST_PASSWORD = 1024
 """Characters."""
 
+LONG_ENOUGH = 12
+"""Characters below which a password is weak."""
+
+_LEAST_DIFFERENT = 5
+_GUESSED_FIRST = (
+    "password", "passwort", "motdepasse", "contrase", "changeme", "letmein", "welcome", "qwerty", "qwertz", "azerty",
+    "asdfgh", "12345", "54321", "abcdef", "iloveyou", "administrator", "dbcalm", "mariadb", "mysql", "backup",
+)  # fmt: skip
+"""What lists of stolen passwords begin with, and what stands here on the door."""
+
 _NOBODY = "$bcrypt-sha256$v=2,t=2b,r=12$uJ2.sJKQd9EEmVp4FrE6/O$FLpY6D7xprpA8/iEfhy5IHmr2StwFYe"
 """A hash that no password here belongs to; comparing with it costs what comparing with a real one does."""
 
@@ -25,6 +35,21 @@ def hash_password(password: str) -> str:
     if not 1 <= len(password) <= LONGEST_PASSWORD or "\0" in password:
         raise InvalidField("password", f"must have 1 to {LONGEST_PASSWORD} characters, none of them NUL")
     return str(_scheme().hash(password))
+
+
+def weakness(password: str, username: str) -> str | None:
+    """Return why a password is easily guessed, or None where nothing says so. It is taken all the same: who has always
+    signed in with it goes on."""
+    plain = password.casefold()
+    if len(password) < LONG_ENOUGH:
+        return f"it has fewer than {LONG_ENOUGH} characters"
+    if username.casefold() in plain and len(password) - len(username) < LONG_ENOUGH:
+        return "it is made of the user's name"
+    if any(word in plain for word in _GUESSED_FIRST) and len(password) < 2 * LONG_ENOUGH:
+        return "it is made of what is guessed first"
+    if len(set(plain)) < _LEAST_DIFFERENT:
+        return f"it is made of fewer than {_LEAST_DIFFERENT} different characters"
+    return None
 
 
 def verify_password(password: str, kept: str | None) -> bool:

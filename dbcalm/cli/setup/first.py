@@ -1,6 +1,7 @@
 """What ``dbcalm setup`` makes: a first user, first schedules, a first backup. What is there already stays as it is."""
 
 import contextlib
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +11,7 @@ from dbcalm.cli import waiting
 from dbcalm.cli.setup.talk import Findings, Questions, clock
 from dbcalm.cli.start import caller
 from dbcalm.cli.users import ask_password
+from dbcalm.domain import passwords
 from dbcalm.domain.advice import ADD_FULL
 from dbcalm.domain.backups import HIGHEST_LEVEL
 from dbcalm.domain.entities import RUNNING, Backup, Plan
@@ -99,8 +101,11 @@ def add_user(system: Services, wishes: Wishes, questions: Questions, findings: F
     except Conflict:
         findings.ok("user", f"already there: {name}")
         return
-    system.users.add(caller().name, name, ask_password(wishes.password_stdin))
+    system.users.add(caller().name, name, password := ask_password(wishes.password_stdin))
     findings.done("user", f"{name} was added")
+    if why := passwords.weakness(password, name):
+        better = f"dbcalm users update-password {shlex.quote(name)}"
+        findings.note("password", f"it is weak: {why}; for a better one: {better}")
 
 
 def add_schedules(system: Services, wishes: Wishes, questions: Questions, findings: Findings) -> None:

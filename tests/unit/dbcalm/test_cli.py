@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import pwd
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -317,3 +318,22 @@ def test_a_start_loads_the_command_that_is_asked_for(dbcalm: Cli) -> None:
         f"dbcalm.cli.{name}" for name in ("backup", "backups", "cleanup", "schedules", "status", "server")
     }
     assert not loaded & {*others, "dbcalm.domain.schedules", "cronsim"}
+
+
+def test_a_weak_password_is_said_and_taken(dbcalm: Cli) -> None:
+    added = dbcalm("users", "add", "alice", "--password-stdin", stdin="secret\n")
+    assert added.returncode == 0
+    assert "the password is weak: it has fewer than 12 characters; " in added.stderr
+    assert added.stderr.rstrip().endswith("for a better one: dbcalm users update-password alice")
+    better = dbcalm("users", "update-password", "alice", "--password-stdin", stdin="7h1v-Kq2p-Xw9z\n")
+    assert better.stderr == "user alice has a new password\n"
+
+
+def test_a_client_that_may_do_everything_and_one_of_the_same_label_are_said(dbcalm: Cli) -> None:
+    first = dbcalm("clients", "add", "backup script")
+    assert "it may do everything; one that may only look at backups is made with: " in first.stderr
+    advised = first.stderr.split("made with: dbcalm ")[1].splitlines()[0]
+    second = dbcalm(*shlex.split(advised))
+    assert second.returncode == 0
+    assert "may do everything" not in second.stderr
+    assert "1 more are called backup script, such as " in second.stderr
