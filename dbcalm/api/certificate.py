@@ -29,9 +29,9 @@ class Certificate:
         return self.expires - now < min(_SOON, (self.expires - self.begins) / _LAST_PART)
 
 
-def presented(context: ssl.SSLContext, path: Path) -> Certificate:
+def presented(context: ssl.SSLContext, path: Path, *, named: bool = True) -> Certificate:
     """Return what a client sees of the certificate of a server's context, which was loaded from ``path``; raise
-    CannotStart if it is not valid now.
+    CannotStart if it is not valid now or, unless it need not be ``named``, names no host.
 
     Both sides of a handshake are played in memory. The client trusts what is in the file, whoever signed it.
     """
@@ -48,7 +48,14 @@ def presented(context: ssl.SSLContext, path: Path) -> Certificate:
     except ssl.SSLError as error:
         said = getattr(error, "verify_message", None) or error.reason
         raise CannotStart(f"ssl_cert: {path}: {said}; the API's clients refuse it") from error
-    return _read(client.getpeercert() or {}, path)
+    found = _read(client.getpeercert() or {})
+    if named and not found.names:
+        raise CannotStart(_nameless(path))
+    return found
+
+
+def _nameless(path: Path) -> str:
+    return f"ssl_cert: {path} names no host (subjectAltName); the API's clients refuse it"
 
 
 def _shaken(side: ssl.SSLObject) -> bool:
@@ -59,11 +66,9 @@ def _shaken(side: ssl.SSLObject) -> bool:
     return True
 
 
-def _read(told: Mapping[str, object], path: Path) -> Certificate:
+def _read(told: Mapping[str, object]) -> Certificate:
     alternatives = told.get("subjectAltName") or ()
     names = tuple(str(value) for _kind, value in alternatives)  # type: ignore[attr-defined]  # pairs
-    if not names:
-        raise CannotStart(f"ssl_cert: {path} names no host (subjectAltName); the API's clients refuse it")
     begins, expires = (
         datetime.fromtimestamp(ssl.cert_time_to_seconds(str(told[name])), UTC)
         for name in ("notBefore", "notAfter")
@@ -72,11 +77,14 @@ def _read(told: Mapping[str, object], path: Path) -> Certificate:
 
 
 def judged(certificate: Path, key: Path, now: datetime) -> tuple[str | None, str | None]:
-    """Return what is wrong with the files, and, where nothing is, that the certificate expires soon."""
+    """Return what is wrong with the files, and, where the API can serve with them, what should be changed all the
+    same: that the certificate expires soon, or names no host."""
     try:
-        found = presented(tls_context(certificate, key), certificate)
+        found = presented(tls_context(certificate, key), certificate, named=False)
     except CannotStart as error:
         return f"{error}; renew it, and then: {RELOAD}", None
+    if not found.names:
+        return None, f"{_nameless(certificate)}; renew it, and then: {RELOAD}"
     if not found.expires_soon(now):
         return None, None
     return None, f"ssl_cert: {certificate} expires on {found.expires:%Y-%m-%d}: renew it, and then: {RELOAD}"
@@ -96,7 +104,7 @@ class Exchangeable:
         """Load the files anew and return what they say; raise CannotStart, and go on with what there was, where they
         cannot be used or clients would refuse them."""
         fresh = tls_context(*self._files)
-        found = presented(fresh, self._files[0])
+        found = presented(fresh, self._files[0], named=False)
         self._present = fresh
         return found
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line, wait_until
+from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line
 from dev.sandbox_lib.services import API, MYSQL_SERVICE
 from tests.integration.conftest import Rig
+from tests.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ def told(rig: Rig, job_id: str) -> str:
         lines[:] = [line.split(" ", 1)[1] for line in log.splitlines() if f"job {job_id}" in line]
         return bool(lines)
 
-    assert wait_until(is_told, 10)
+    eventually(is_told)
     [line] = lines
     return line
 

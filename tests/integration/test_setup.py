@@ -53,7 +53,9 @@ class Host:
         for name in (ROOT_SERVICE, MYSQL_SERVICE, API):
             if self.sandbox.process(name) is not None:
                 self.sandbox.services.end(name)
-        for folder in (self.sandbox.layout.state, self.sandbox.layout.jobs, self.sandbox.layout.backups):
+        state = self.sandbox.layout.state
+        copies = state.with_name(f"{state.name}-copies")
+        for folder in (state, copies, self.sandbox.layout.jobs, self.sandbox.layout.backups):
             for entry in folder.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         self.sandbox.layout.cron_file.unlink(missing_ok=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dev.sandbox_lib.processes import wait_until
 from dev.sandbox_lib.services import API, MYSQL_SERVICE, ROOT_SERVICE
 from tests.integration.conftest import Rig, sandbox_with
+from tests.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -266,10 +266,10 @@ def test_a_certificate_that_was_renewed_and_not_loaded(own: Rig) -> None:
         process = own.sandbox.process(API)
         assert process is not None
         os.kill(process.pid, signal.SIGHUP)
-        assert wait_until(lambda: attention(own) == [], 20)
+        eventually(lambda: attention(own) == [])
         certificate.write_bytes(b"rubbish")
         assert any("not a certificate" in sentence for sentence in attention(own))
     finally:
         certificate.write_bytes(whole)
     os.kill(process.pid, signal.SIGHUP)
-    assert wait_until(lambda: attention(own) == [], 20)
+    eventually(lambda: attention(own) == [])

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from test_server import CHECKOUT, Installation, wait_for
+from test_server import CHECKOUT, Installation
 
 from dbcalm.api.certificate import judged
+from tests.patience import eventually
 
 NOW = datetime.now(UTC)
 
@@ -111,7 +112,7 @@ class TestAReload:
         issue(running.folder, running.authority, ends=timedelta(days=100))
         assert presented(running) == before
         reload(running)
-        wait_for(lambda: presented(running) == on_disk(running))
+        eventually(lambda: presented(running) == on_disk(running))
         said(running, "the certificate was loaded anew: for localhost until ")
         talking.request("GET", "/health")
         assert talking.getresponse().status == 200
