@@ -225,6 +225,31 @@ class BringBack(Command):
 
 
 @dataclass(frozen=True)
+class ListRestored(Command):
+    """List the folders that restores have made and that are still there, the newest first."""
+
+
+@dataclass(frozen=True)
+class RemoveRestored(Command):
+    """Remove a folder that a restore has made, for good."""
+
+    id: str
+
+    def __post_init__(self) -> None:
+        require_replaced_id(self.id)
+
+
+@dataclass(frozen=True)
+class RemoveReplaced(Command):
+    """Remove what a restore replaced before its time, for good."""
+
+    id: str
+
+    def __post_init__(self) -> None:
+        require_replaced_id(self.id)
+
+
+@dataclass(frozen=True)
 class ListReplaced(Command):
     """List what restores have replaced and what is still kept, the newest first."""
 

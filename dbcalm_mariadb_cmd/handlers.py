@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from dbcalm_cmd.process import Answer, Handlers, log, utc_now
 from dbcalm_cmd.wire import Command
-from dbcalm_mariadb_cmd import replaced
+from dbcalm_mariadb_cmd import replaced, restored
 from dbcalm_mariadb_cmd.adapter.journal import PAGE, Event, Journal
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.command import (
@@ -29,10 +29,13 @@ from dbcalm_mariadb_cmd.command import (
     ListAdoptable,
     ListBackups,
     ListReplaced,
+    ListRestored,
     ListTrash,
     LookAtBackups,
     ReadEvents,
     ReleaseBackup,
+    RemoveReplaced,
+    RemoveRestored,
     ReportDatabase,
     RestoreBackup,
     UndeleteBackup,
@@ -99,6 +102,9 @@ class Desk:
             ReadEvents: _refusable(self.read_events),
             ListBackups: _refusable(self._reports.backups),
             LookAtBackups: _refusable(self._reports.presence),
+            ListRestored: _refusable(lambda _command: self._reports.restored()),
+            RemoveRestored: _refusable(self.remove_restored),
+            RemoveReplaced: _refusable(self.remove_replaced),
             ListReplaced: _refusable(lambda _command: self._reports.replaced()),
             DatabaseWanted: _refusable(lambda _command: self._reports.database_wanted()),
             ReportDatabase: _refusable(self._reports.take_database),
@@ -144,6 +150,18 @@ class Desk:
     def cleanup_backups(self, command: CleanupBackups) -> Answer:
         """Start to delete what has expired, as far as it may go."""
         return self._control.accept(command.job_id, lambda: self._planner.cleanup(command))
+
+    def remove_restored(self, command: RemoveRestored) -> Answer:
+        """Remove a folder that a restore has made: it is gone at once, and its bytes soon."""
+        folder = restored.condemn(self._restore_dir, self._control, command.id)
+        threading.Thread(target=_remove, args=(folder,), daemon=True).start()
+        return _ok()
+
+    def remove_replaced(self, command: RemoveReplaced) -> Answer:
+        """Remove what a restore replaced, before its time."""
+        restored.condemn_replaced(self._settings, self._control, command.id)
+        self._look.set()
+        return _ok()
 
     def cancel_job(self, command: CancelJob) -> Answer:
         """Have a running job end before its work is done; its end in the journal says whether that came in time."""

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
-from dbcalm_mariadb_cmd import capacity, preflight, replaced, switch
+from dbcalm_mariadb_cmd import capacity, preflight, replaced, restored, switch
 from dbcalm_mariadb_cmd.adopt import candidates
 from dbcalm_mariadb_cmd.builder import ENGINES
 from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, LookAtBackups, ReportDatabase
@@ -118,6 +118,14 @@ class Reports:
         """Return what restores have replaced and what is still kept."""
         return _ok(replaced=replaced.told(self._settings))
 
+    def restored(self) -> Answer:
+        """Return the folders that restores have made and that are still there."""
+        return _ok(restored=restored.told(self._restore_dir, self._control.journal))
+
+    @property
+    def _restore_dir(self) -> Path:
+        return self._settings.restore_dir or self._settings.backup_dir / "restores"
+
     def database_wanted(self) -> Answer:
         """Return what the running job wants of the database."""
         self._control.history.catch_up()
@@ -181,6 +189,8 @@ class Reports:
             trash={"count": len(control.trash.entries()), "bytes": control.trash.size()},
             clock=control.history.clock.doubt(control.journal.now()),
             warm=self._warmer.told(),
+            restored=restored.summed(self._restore_dir),
+            replaced=restored.summed_replaced(self._settings.data_dir),
             config=loaded(self._settings, self._config) if self._config else None,
             server_faults=self._server_faults(),
             **self._wrong(),

@@ -22,10 +22,13 @@ from dbcalm_mariadb_cmd.command import (
     ListAdoptable,
     ListBackups,
     ListReplaced,
+    ListRestored,
     ListTrash,
     LookAtBackups,
     ReadEvents,
     ReleaseBackup,
+    RemoveReplaced,
+    RemoveRestored,
     ReportDatabase,
     RestoreBackup,
     UndeleteBackup,
@@ -99,6 +102,19 @@ class MariadbCmdClient:
     def bring_back(self, job_id: str, id: str) -> Answer:
         """Start to bring back what a restore replaced. 202 with ``id``; 404, 409, 503."""
         return self._call(BringBack(job_id, id))
+
+    def list_restored(self) -> Answer:
+        """List the folders that restores have made. 200 with ``restored``: ``id, path, backup_id, made_at, size`` of
+        each."""
+        return self._call(ListRestored())
+
+    def remove_restored(self, id: str) -> Answer:
+        """Remove such a folder. 200; 404; 409 if the journal does not know it, it is in use or a job runs."""
+        return self._call(RemoveRestored(id))
+
+    def remove_replaced(self, id: str) -> Answer:
+        """Remove what a restore replaced. 200; 404; 409 if it could not be put back, is in use or a job runs."""
+        return self._call(RemoveReplaced(id))
 
     def list_replaced(self) -> Answer:
         """List what restores have replaced. 200 with ``replaced``: ``id, backup_id, replaced_at, keep_until, size``."""

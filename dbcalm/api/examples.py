@@ -205,7 +205,7 @@ PROCESS = {
     "resource_id": "2026-01-31-03-00-00",
     "reason": None,
     "note": None,
-    "acknowledged_at": None,
+    "known_at": None,
 }
 STATUS = {
     **_RUNNING,
@@ -264,6 +264,9 @@ READY = {
     "trash": {"count": 2, "bytes": 1181116006},
     "clock": None,
     "warm": None,
+    "by_hand": {"count": 0, "bytes": 0},
+    "restored": {"count": 1, "bytes": 734003200},
+    "replaced": {"count": 0, "bytes": 0},
     "running": None,
     "protection": PROTECTION,
 }

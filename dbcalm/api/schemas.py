@@ -418,9 +418,7 @@ class Process(Answer):
     resource_id: str | None
     reason: str | None
     note: str | None
-    acknowledged_at: Annotated[
-        Time | None, Field(description="When somebody said that its failure is known.")
-    ]
+    known_at: Annotated[Time | None, Field(description="When somebody said that its failure is known.")]
 
 
 class Schedule(Answer):
@@ -595,6 +593,9 @@ class Ready(Answer):
     trash: TrashState | None
     clock: Annotated[str | None, Field(description="Why nothing is cleaned up, where the clock is in doubt.")]
     warm: Annotated[WarmCopy | None, Field(description="Null where `warm_restore` is off.")]
+    by_hand: Annotated[TrashState, Field(description="What was made by hand and no rule removes.")]
+    restored: Annotated[TrashState | None, Field(description="Folders that restores have made.")]
+    replaced: Annotated[TrashState | None, Field(description="What restores have replaced and is kept.")]
     running: Process | None
     protection: Protection
 

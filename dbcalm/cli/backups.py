@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The backup's id.")]
 
-_COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size", "form", "proven")
+_COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size", "form", "proven", "held")
 _PROVEN = ("whole", "intact", "applies", "runs")
 """The words for the levels of proof."""
 
@@ -180,4 +180,14 @@ def _readable(row: Row) -> Row:
         lost = row["presence"] not in (None, "whole")
         word = str(row["presence"]) if lost else "suspect" if row["suspect"] else ""
         told["proven"] = word.upper() or _PROVEN[proof["level"]]
+        told["held"] = _held(row["hold"])
+    if row.get("recipients"):
+        told["form"] = f"{row['form']}, encrypted"
     return told
+
+
+def _held(hold: Any) -> str | None:
+    """Return until when a backup is held, None if it is not."""
+    if hold is None:
+        return None
+    return f"until {times.short(hold['until'])}" if hold["until"] else "for good"

@@ -7,7 +7,7 @@ import typer
 from dbcalm.cli import waiting
 from dbcalm.cli.confirm import Confirm, require_host
 from dbcalm.cli.lists import Json
-from dbcalm.cli.output import show
+from dbcalm.cli.output import make_sure, say, show
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 
@@ -20,6 +20,18 @@ _COLUMNS = ("id", "backup_id", "replaced_at", "keep_until", "size")
 def list_replaced(as_json: Json = False) -> None:
     """List what restores have replaced and what is still kept, the newest first."""
     show([dict(kept) for kept in services().restores.replaced()], _COLUMNS, as_json=as_json)
+
+
+@app.command("remove")
+def remove(
+    id: Annotated[str, typer.Argument(help="Its id, as the list has it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove what a restore replaced before its time, for good."""
+    system = services()
+    make_sure(yes, lambda: f"Remove what restore {id} replaced for good? Nobody can bring it back then.")
+    system.restores.remove_replaced(caller(), id)
+    say(f"what restore {id} replaced was removed")
 
 
 @app.command("bring-back")

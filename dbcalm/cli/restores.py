@@ -9,16 +9,19 @@ import typer
 from dbcalm.cli import waiting
 from dbcalm.cli.confirm import Confirm, require_host
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, show_page
+from dbcalm.cli.output import make_sure, say, show
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 from dbcalm.domain import times, views
 from dbcalm.domain.jobs import Started
 from dbcalm.domain.restores import LISTING
 from dbcalm.errors import InvalidField
+from dbcalm_mariadb_cmd.amounts import size
 
 app = typer.Typer(no_args_is_help=True)
 
 _LONGEST_KEY_FILE = 65_536
+_FOLDERS = ("id", "backup_id", "made_at", "size", "path")
 _COLUMNS = ("id", "backup_id", "target", "target_path", "start_time", "status")
 
 
@@ -112,6 +115,27 @@ def identity_given() -> str:
     if len(keys) != 1:
         raise InvalidField("identity", f"must be one key on standard input, and there are {len(keys)}")
     return keys[0]
+
+
+@app.command("folders")
+def list_folders(as_json: Json = False) -> None:
+    """List the folders that restores have made and that are still there, the newest first."""
+    rows = [dict(one) for one in services().restores.folders()]
+    if not as_json:
+        rows = [{**row, "size": size(row["size"])} for row in rows]
+    show(rows, _FOLDERS, as_json=as_json)
+
+
+@app.command("remove")
+def remove_folder(
+    id: Annotated[str, typer.Argument(help="The folder's id, as the list of folders has it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a folder that a restore has made, for good. The backup stays."""
+    system = services()
+    make_sure(yes, lambda: f"Remove the restored folder {id} for good?")
+    system.restores.remove_folder(caller(), id)
+    say(f"the restored folder {id} was removed")
 
 
 @app.command("list")

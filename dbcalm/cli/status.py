@@ -102,11 +102,41 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
         yield "space", f"{size(space['free_bytes'])} free{needed}"
         if trash["count"]:
             yield "trash", f"{trash['count']} deleted, {size(trash['bytes'])}; dbcalm backups list --deleted"
+        yield from _taking_space(report, engine)
         if engine["warm"] is not None:
             yield "warm copy", _of_warm(engine["warm"])
     if report.running is not None:
         running = report.running
         yield "running", f"{running.type}, job {running.command_id}, since {times.short(running.start_time)}"
+
+
+def _taking_space(report: Report, engine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tell what stays until somebody removes it, and what stays for a while; an older service does not tell it."""
+    by_hand, restored, replaced = report.unruled, engine.get("restored"), engine.get("replaced")
+    if by_hand.count:
+        yield (
+            "by hand",
+            (
+                f"{by_hand.count} backups, {size(by_hand.bytes)}, that no rule removes; see them with: "
+                "dbcalm backups list --query 'schedule_id|isnull'; remove one with: dbcalm backups delete ID"
+            ),
+        )
+    if restored and restored["count"]:
+        yield (
+            "restored",
+            (
+                f"{restored['count']} folders, {size(restored['bytes'])}; see them with: dbcalm restores folders; "
+                "remove one with: dbcalm restores remove ID"
+            ),
+        )
+    if replaced and replaced["count"]:
+        yield (
+            "replaced",
+            (
+                f"{replaced['count']} kept, {size(replaced['bytes'])}; see them with: dbcalm replaced list; "
+                "remove one with: dbcalm replaced remove ID"
+            ),
+        )
 
 
 def _of_protection(found: Protection) -> str:

@@ -70,7 +70,7 @@ RUNNING, SUCCESS = "running", "success"
 @dataclass(frozen=True)
 class Process:
     """A job of the mysql service. ``command_id`` is the job's id; ``reason`` says more about a failure, and
-    ``acknowledged_at`` when somebody said that it is known."""
+    ``known_at`` when somebody said that it is known."""
 
     id: int
     command: str
@@ -87,7 +87,7 @@ class Process:
     resource_id: str | None
     reason: str | None
     note: str | None
-    acknowledged_at: str | None
+    known_at: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from dbcalm.domain.jobs import Jobs, Started, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
 from dbcalm.domain.ports import MysqlService, RestoreStore
 from dbcalm.domain.scopes import REPLACE, allows
-from dbcalm.errors import InvalidField, NotAllowed
+from dbcalm.errors import InvalidField, NotAllowed, NotFound
 from dbcalm.logger import audited
+from dbcalm_mariadb_cmd.command import valid_replaced_id
 from dbcalm_mariadb_cmd.keys import IDENTITY_FORM, is_identity
 
 LISTING = Listing(
@@ -69,6 +70,26 @@ class Restores:
         took its place (None where it was no backup), ``replaced_at``, ``keep_until``, ``size``. Raise Unavailable."""
         found: Sequence[Mapping[str, Any]] = granted(asked(self._service.list_replaced))["replaced"]
         return found
+
+    def folders(self) -> Sequence[Mapping[str, Any]]:
+        """Return the folders that restores have made and that are still there, the newest first: ``id``, ``path``,
+        ``backup_id`` and ``made_at`` (None where the journal does not know it), ``size``. Raise Unavailable."""
+        found: Sequence[Mapping[str, Any]] = granted(asked(self._service.list_restored))["restored"]
+        return found
+
+    def remove_folder(self, caller: Caller, id: str) -> None:
+        """Remove a folder that a restore has made, for good; raise NotFound, Conflict if it is not known to be one, in
+        use or a job runs, or Unavailable."""
+        with audited(caller.name, f"remove the restored folder {names.shown(id)}"):
+            if not valid_replaced_id(id):
+                raise NotFound(f"there is no restored folder {names.shown(id)}")
+            granted(asked(lambda: self._service.remove_restored(id)))
+
+    def remove_replaced(self, caller: Caller, id: str) -> None:
+        """Remove what a restore replaced before its time, for good; raise NotFound, Conflict or Unavailable."""
+        with audited(caller.name, f"remove what restore {names.shown(id)} replaced"):
+            known = names.known_replaced_id(id)
+            granted(asked(lambda: self._service.remove_replaced(known)))
 
     def bring_back(self, caller: Caller, id: str) -> Started:
         """Start to bring back what a restore replaced; raise NotFound, Conflict or Unavailable."""

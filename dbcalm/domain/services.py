@@ -131,6 +131,7 @@ def assemble(
             stores.problems,
             presence,
             checks,
+            is_choosing=bool(rules.choosing),
         ),
         users=Users(stores.users),
     )

@@ -36,6 +36,7 @@ _REMEMBERED = 7 * 86400
 one that found fault with a backup is told with that."""
 
 
+_COUNTED_BY_HAND = 100
 _TYPES = ("full", "incremental")
 _NO_HABITS = Habits(makes=True, verifies=True, is_kept_warm=None)
 
@@ -56,11 +57,20 @@ class Report:
     overdue: Sequence[Overdue]
     timezone: str
     protection: Protection
+    unruled: "Amount"
 
     @property
     def ok(self) -> bool:
         """Whether nothing needs attention."""
         return not self.attention
+
+
+@dataclass(frozen=True)
+class Amount:
+    """So many backups, and their bytes."""
+
+    count: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,10 @@ class Status:
         damages: Callable[[], Sequence[str]],
         looking: presence.Presence,
         more: Sequence[Check] = (),
+        is_choosing: bool = False,
     ) -> None:
         self._looking = looking
+        self._is_choosing = is_choosing
         self._more = tuple(more)
         self._damages = damages
         self._backups = backups
@@ -149,6 +161,7 @@ class Status:
             overdue=seen.overdue,
             timezone=self._schedules.timezone,
             protection=self._protection(seen.schedules, seen.engine, seen.disk),
+            unruled=self._unruled(),
         )
 
     def _look(self, api_answers: Callable[[], bool]) -> Seen:
@@ -243,6 +256,29 @@ class Status:
         ):
             yield f"nothing was cleaned up since {times.short(since.start_time)}; is cron running?"
 
+    def _unruled(self) -> Amount:
+        """Return how much was made by hand and stays until somebody deletes it: chains none of whose backups has a
+        schedule with a retention, where no rule of the configuration chooses among all."""
+        if self._is_choosing:
+            return Amount()
+        fulls = Query(
+            (Condition("schedule_id", "isnull", ()), Condition("from_backup_id", "isnull", ())),
+            per_page=_COUNTED_BY_HAND,
+        )
+        chains = [self._above(full) for full in self._backups.list(fulls).items]
+        left = [chain for chain in chains if all(one.retention_value is None for one in chain)]
+        return Amount(sum(map(len, left)), sum(one.size for chain in left for one in chain))
+
+    def _above(self, full: Backup) -> Sequence[Backup]:
+        """Return a backup and all that builds on it."""
+        found, following = [full], [full.id]
+        while following:
+            for id in self._backups.dependents(following.pop()):
+                if (one := self._backups.get(id)) is not None:
+                    found.append(one)
+                    following.append(id)
+        return found
+
     def _age(self, backup: Backup) -> float:
         """Return how long ago a backup ended, in seconds."""
         return self._clock.now() - times.seconds(backup.end_time or backup.start_time)
@@ -335,7 +371,7 @@ def _told(check: Check, seen: Seen) -> Sequence[str]:
 
 def _is_told(last: Process | None) -> TypeGuard[Process]:
     """Tell whether a job has failed, and nobody has said yet that this is known."""
-    return last is not None and last.status == "failed" and last.acknowledged_at is None
+    return last is not None and last.status == "failed" and last.known_at is None
 
 
 def _failure(job: Process) -> str:

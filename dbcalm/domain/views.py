@@ -176,6 +176,9 @@ def report(found: Report) -> View:
         "trash": engine.get("trash"),
         "clock": engine.get("clock"),
         "warm": engine.get("warm"),
+        "by_hand": dict(vars(found.unruled)),
+        "restored": engine.get("restored"),
+        "replaced": engine.get("replaced"),
         "running": None if found.running is None else process(found.running),
         "protection": protection(found.protection),
     }

@@ -171,7 +171,7 @@ def _ended(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
 
 def _acknowledged(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:
     told = fitted(shapes.Acknowledged, event, others=True)
-    connection.execute("UPDATE processes SET acknowledged_at = :at WHERE command_id = :job_id", vars(told))
+    connection.execute("UPDATE processes SET known_at = :at WHERE command_id = :job_id", vars(told))
 
 
 def _deleted(connection: sqlite3.Connection, event: Mapping[str, Any]) -> None:

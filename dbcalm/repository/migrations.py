@@ -191,7 +191,7 @@ def _count_changes(connection: sqlite3.Connection) -> None:
 
 def _acknowledged(connection: sqlite3.Connection) -> None:
     """When somebody said that a job's failure is known."""
-    connection.execute("ALTER TABLE processes ADD COLUMN acknowledged_at TEXT")
+    connection.execute("ALTER TABLE processes ADD COLUMN known_at TEXT")
 
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (

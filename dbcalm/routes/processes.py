@@ -115,7 +115,7 @@ def acknowledge_process(call: Incoming, id: str) -> Response:
     """Say that a job's failure is known.
 
     `id` is the job's, as in `/status`, or the number of its process. What needs attention does not tell of it any more;
-    a later failure is told again. The process has the time in `acknowledged_at`."""
+    a later failure is told again. The process has the time in `known_at`."""
     return answer(views.process(call.services.processes.acknowledge(call.caller, id)))
 
 

@@ -258,6 +258,23 @@ def test_of_a_database_that_is_stopped_and_of_one_that_has_no_data(rig: Replacin
     assert rig.replaced() == []
 
 
+def test_what_was_replaced_is_removed_before_its_time(rig: Replacing) -> None:
+    rig.end(rig.replace())
+    newest, *_others = before = rig.replaced()
+    told = rig.sandbox.cli("status").stdout
+    assert f"{len(before)} kept, " in told
+    assert "remove one with: dbcalm replaced remove ID" in told
+    removed = rig.sandbox.cli("replaced", "remove", newest["id"], "--yes")
+    assert removed.returncode == 0, removed
+    assert rig.replaced() == before[1:]
+    eventually(lambda: not list(rig.data.glob("#sql-dbcalm-removing-*")))
+    assert rig.tables() == rig.known
+    assert (
+        rig.sandbox.cli("replaced", "bring-back", newest["id"], "--confirm", socket.gethostname()).returncode
+        == 1
+    )
+
+
 def test_what_is_kept_for_no_time_is_gone_soon(rig: Replacing) -> None:
     with rig.configured(_MYSQL_SERVICE, keep_replaced=0, trash_delay=0):
         assert rig.end(rig.replace())["status"] == "success"

@@ -303,6 +303,9 @@ def test_each_method_sends_the_command_of_its_name(folder: Path) -> None:
         (lambda: mariadb.adopt_backup(job, "a"), "adopt_backup", {"job_id": job, "id": "a"}),
         (mariadb.list_adoptable, "list_adoptable", {}),
         (mariadb.list_replaced, "list_replaced", {}),
+        (mariadb.list_restored, "list_restored", {}),
+        (lambda: mariadb.remove_restored("a-restored-1"), "remove_restored", {"id": "a-restored-1"}),
+        (lambda: mariadb.remove_replaced("a-restored-1"), "remove_replaced", {"id": "a-restored-1"}),
         (mariadb.database_wanted, "database_wanted", {}),
         (
             lambda: mariadb.report_database(job, "0" * 16, "failed", "no"),

@@ -231,6 +231,18 @@ class FakeMysqlService:
 
         return self._once(("bring_back", (job_id, id)), job_id, work)
 
+    def list_restored(self) -> Answer:
+        self._reach(("list_restored", ()))
+        return Answer(200, "ok", {"restored": []})
+
+    def remove_restored(self, id: str) -> Answer:
+        self._reach(("remove_restored", (id,)))
+        return self.refusal or Answer(200, "ok", {})
+
+    def remove_replaced(self, id: str) -> Answer:
+        self._reach(("remove_replaced", (id,)))
+        return self.refusal or Answer(200, "ok", {})
+
     def list_replaced(self) -> Answer:
         self._reach(("list_replaced", ()))
         return Answer(200, "ok", {"replaced": self.replaced})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dbcalm_fakes import FakeMysqlService
+from dbcalm_fakes import FakeMysqlService, manifest
 from test_cli import CHECKOUT, ME, Cli, loaded_by, refused
 from test_server import FakeSocket
 
@@ -324,10 +324,11 @@ def test_backups_are_listed_and_shown(dbcalm: Cli, service: FakeMysqlService) ->
         "SIZE",
         "FORM",
         "PROVEN",
+        "HELD",
     ]
     assert two.split()[:3] == ["two", "incremental", "one"]
     assert one.split()[:3] == ["one", "full", "-"]
-    assert one.split()[-4:] == ["1.0", "kB", "folder", "whole"]
+    assert one.split()[-5:] == ["1.0", "kB", "folder", "whole", "-"]
     page = json.loads(dbcalm("backups", "list", "--json", "--per-page", "1", "--page", "2").stdout)
     assert page["pagination"] == {"total": 2, "page": 2, "per_page": 1, "total_pages": 2}
     assert page["items"] == [json.loads(dbcalm("backups", "show", "one", "--json").stdout)]
@@ -340,6 +341,34 @@ def test_backups_are_listed_and_shown(dbcalm: Cli, service: FakeMysqlService) ->
     assert {name: value.strip() for name, value in shown.items()}.items() >= {
         "id": "two", "from_backup_id": "one", "size": "1.0 kB", "note": "-",
     }.items()  # fmt: skip
+
+
+def test_what_is_held_and_what_is_encrypted_is_seen_in_the_list(
+    dbcalm: Cli, service: FakeMysqlService
+) -> None:
+    for number, (id, more) in enumerate(
+        {
+            "plain": {},
+            "sealed": {"form": "zstd", "recipients": ["age1" + "q" * 58]},
+            "held": {"hold": {"reason": "audit", "until": None, "since": "2026-01-01T00:00:00.000000Z"}},
+            "held-until": {
+                "hold": {
+                    "reason": "audit",
+                    "until": "2999-12-31T12:00:00.000000Z",
+                    "since": "2026-01-01T00:00:00.000000Z",
+                }
+            },
+        }.items(),
+        1,
+    ):
+        service.on_disk[id] = manifest(id, number, **more)
+    assert dbcalm("catalogue", "rebuild").returncode == 0
+    lines = {line.split()[0]: line for line in dbcalm("backups", "list").stdout.splitlines()[1:]}
+    assert lines["plain"].split()[-3:] == ["folder", "whole", "-"]
+    assert lines["sealed"].split()[-4:] == ["zstd,", "encrypted", "whole", "-"]
+    assert lines["held"].endswith(" for good")
+    assert lines["held-until"].endswith(" until 2999-12-31 12:00 UTC")
+    assert "for good" in dbcalm("backups", "show", "held").stdout
 
 
 def test_delete_asks_on_a_terminal(dbcalm: Cli, service: FakeMysqlService) -> None:

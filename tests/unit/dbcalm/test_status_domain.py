@@ -173,7 +173,7 @@ def test_a_failure_that_is_known_needs_no_attention_and_the_next_one_does(
     fail(mysql, 1, type)
     [sentence] = [one for one in report(seen).attention if "failed" in one]
     job_id = sentence.rsplit(" ", 1)[1]
-    assert seen.processes.acknowledge(root, job_id).acknowledged_at is not None
+    assert seen.processes.acknowledge(root, job_id).known_at is not None
     assert [one for one in report(seen).attention if "failed" in one] == []
     seen.jobs.rebuild()  # Of the journal, as after the loss of the catalogue.
     assert [one for one in report(seen).attention if "failed" in one] == []
