@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.patience import PATIENCE
+
 CHECKOUT = Path(__file__).parents[2]
 MOST_LINES_OF_ROOT = 845
 """All that root runs of ours, docstrings and comments included, so that one sitting is enough to read it."""
@@ -20,7 +22,7 @@ def loaded_by(module: str, *folders: Path) -> set[str]:
     path = [str(folder) for folder in (CHECKOUT, *folders)]
     program = f"import sys; sys.path += {path}; import {module}; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", program]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
     names = set(done.stdout.split()) - {"__main__"}
     assert module in names
     return {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
@@ -102,6 +104,12 @@ def test_the_root_package_stays_small_enough_to_be_read_at_one_sitting() -> None
 def test_the_folder_packaging_is_no_package() -> None:
     # As a package it would stand before PyPI's packaging, which pytest and others import.
     assert not (CHECKOUT / "packaging" / "__init__.py").exists()
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    # pytest would take the second for the first: the folders of tests are no packages.
+    names = [path.name for path in (CHECKOUT / "tests").rglob("test_*.py")]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("launcher", ["dbcalm.py", "dbcalm-cmd.py", "dbcalm-mariadb-cmd.py"])

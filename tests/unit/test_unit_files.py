@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 MOST_EXPOSED = {"dbcalm-api": 1.2, "dbcalm-cmd": 0.9, "dbcalm-mariadb-cmd": 0.7}
 
@@ -25,7 +27,7 @@ def settings(path: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", MOST_EXPOSED)
 def test_a_service_is_little_exposed(name: str) -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNITS / f"{name}.service")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
     [exposure] = re.findall(r"Overall exposure level for \S+: ([0-9.]+)", said)
     assert float(exposure) <= MOST_EXPOSED[name], said
 
@@ -39,7 +41,7 @@ def test_systemd_understands_every_word(tmp_path: Path) -> None:
         text = re.sub(r"^(User|Group|SocketGroup)=.*$", r"\1=root", text, flags=re.MULTILINE)
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
     command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     ours = [line for line in done.stderr.splitlines() if "dbcalm" in line]
     assert (done.returncode, ours) == (0, [])
 

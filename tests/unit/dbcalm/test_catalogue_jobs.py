@@ -272,7 +272,7 @@ UNFIT = [
 ]
 
 
-@pytest.mark.parametrize("unfit", UNFIT, ids=str)
+@pytest.mark.parametrize("unfit", UNFIT)
 def test_an_event_that_does_not_fit_is_kept_aside_whole(catalogue: Catalogue, unfit: dict[str, Any]) -> None:
     apply(catalogue, accepted(), unfit, ended())
     backup = catalogue.backups.get("one")

@@ -14,7 +14,7 @@ import trustme
 from test_server import CHECKOUT, Installation
 
 from dbcalm.api.certificate import judged
-from tests.patience import eventually
+from tests.patience import PATIENCE, eventually
 
 NOW = datetime.now(UTC)
 
@@ -104,7 +104,7 @@ def config_check(place: Installation) -> "subprocess.CompletedProcess[str]":
 class TestAReload:
     def test_exchanges_the_certificate_and_drops_nobody(self, running: Installation) -> None:
         talking = http.client.HTTPSConnection(
-            "localhost", running.port, context=running.context(), timeout=20
+            "localhost", running.port, context=running.context(), timeout=PATIENCE
         )
         talking.request("GET", "/health")
         assert talking.getresponse().read()
