@@ -62,7 +62,7 @@ def signing_key(settings: Settings) -> bytes:
         return _long_enough(settings.jwt_secret_key.encode(), "jwt_secret_key in the configuration")
     path = settings.jwt_secret_key_file
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             mode = os.fstat(file.fileno()).st_mode
             key = file.read(65536).strip()
     except OSError as error:

@@ -53,7 +53,7 @@ def default_path(environment: Mapping[str, str]) -> Path:
 def load(path: Path) -> Settings:
     """Return the settings of a file, or the defaults if there is none; raise SettingsError naming every mistake."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             _require_private(os.fstat(file.fileno()), path)
             values = tomllib.load(file)
     except FileNotFoundError:

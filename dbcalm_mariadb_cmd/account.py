@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import rename_new
+from dbcalm_mariadb_cmd.adapter.small import read_small
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT, find
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder
 from dbcalm_mariadb_cmd.builder import CREDENTIALS_SECTION, ENGINES, administrator_argv
@@ -102,7 +103,7 @@ def read(path: Path) -> Account | None:
     or not of the simple form that this reads."""
     try:
         require_own(path)
-        text = path.read_text(encoding="utf-8")
+        text = read_small(path, follow=True).decode()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

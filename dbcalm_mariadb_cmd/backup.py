@@ -11,6 +11,7 @@ from pathlib import Path
 from dbcalm_cmd.process import utc_now
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
+from dbcalm_mariadb_cmd.adapter.small import small_text, write_new
 from dbcalm_mariadb_cmd.adapter.tree import (
     FileState,
     file_state,
@@ -95,7 +96,7 @@ def name_it(folder: Path, made: Manifest, files: dict[str, FileState], places: P
     """Give a whole backup of these files its manifest and then its name, both for good; return the manifest. Raise
     OSError, or Damaged if its chain is."""
     manifest = describe(folder, made, files, places)
-    (folder / MANIFEST).write_bytes(encode_manifest(manifest))
+    write_new(folder / MANIFEST, encode_manifest(manifest))
     sync_file_system(folder)
     rename_new(folder, places.backup(made.id))
     sync_folder(Path(places.backup_dir))
@@ -114,8 +115,8 @@ def describe(folder: Path, made: Manifest, files: dict[str, FileState], places: 
     )
     text = instructions(chain_of(manifest, places), places).encode()
     manifest = replace(manifest, instructions_sha256=hashlib.sha256(text).hexdigest())
-    (folder / INSTRUCTIONS).write_bytes(text)
-    (folder / FILES).write_bytes(listed)
+    write_new(folder / INSTRUCTIONS, text)
+    write_new(folder / FILES, listed)
     return manifest
 
 
@@ -178,7 +179,7 @@ def _stream(
 
 def _pointed_to(link: Path) -> str:
     try:
-        return link.read_text(encoding="utf-8", errors="replace").strip()
+        return small_text(link).strip()
     except OSError:
         return "elsewhere"  # The table has been dropped since.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from dbcalm_mariadb_cmd.adapter.small import read_small
 from dbcalm_mariadb_cmd.assertions import (
     AT_LEAST,
     AT_MOST,
@@ -354,7 +355,7 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        values = yaml.load(read_small(path, follow=True).decode(), Loader=_StrictLoader)
     except FileNotFoundError as error:
         raise ConfigError(path, ["the file does not exist; DBCALM_CONFIG names another one"]) from error
     except OSError as error:

@@ -24,9 +24,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import exchange_names, rename_new
+from dbcalm_mariadb_cmd.adapter.small import ORDER, read_small
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder, write_synced
-from dbcalm_mariadb_cmd.clock import moment
 from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR
+from dbcalm_mariadb_cmd.shapes import Time, Unfit, fitted, parsed
 
 FACTS = ".dbcalm.json"
 """In the folder of what was replaced: what and when it was. It stays there when the rest leaves."""
@@ -48,7 +49,7 @@ class Facts:
 
     id: str
     backup_id: str | None
-    replaced_at: str
+    replaced_at: Time
     job_id: str
     succeeded: bool = False
 
@@ -56,10 +57,8 @@ class Facts:
 def read_facts(folder: Path) -> Facts | None:
     """Return what a folder of replaced data is, or None if that cannot be told."""
     try:
-        facts = Facts(**json.loads((folder / FACTS).read_bytes()))
-        moment(facts.replaced_at)
-        return facts
-    except (OSError, ValueError, TypeError):
+        return fitted(Facts, parsed(read_small(folder / FACTS)))
+    except (OSError, Unfit):
         return None
 
 
@@ -139,7 +138,7 @@ class Exchange:
             self.leaving.rmdir()
 
     def _recorded(self) -> dict[str, int]:
-        return dict(json.loads(self._record.read_bytes()))
+        return dict(json.loads(read_small(self._record, ORDER)))
 
     def _exchange(self, source: Path, sink: Path, leaves: Callable[[str, int], bool]) -> None:
         """Let what ``leaves`` go to the sink, and what is in the source and does not leave come."""

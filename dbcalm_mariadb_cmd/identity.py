@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.adapter.small import open_regular
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.forms import stream_name, unseal_argv
@@ -64,7 +65,7 @@ def _require_file(file: Path | None, sealed: Manifest) -> None:
             "(dbcalm restore ID --target folder --identity-stdin), or name its file in encryption_identity_file",
         )
     try:
-        with file.open("rb") as opened:
+        with open(open_regular(file, follow=True), "rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
     except OSError as error:
         raise Refused(
@@ -82,7 +83,7 @@ def _sealed_to(link: Manifest) -> str:
 
 def _opens(argv: list[str], source: Path, descriptor: int | None) -> str:
     """Return why this command does not decrypt the beginning of a file; nothing if it does."""
-    with source.open("rb", buffering=0) as stored:
+    with open(open_regular(source), "rb", buffering=0) as stored:
         process = subprocess.Popen(
             argv,
             env=ENVIRONMENT,

@@ -8,16 +8,17 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from dbcalm_mariadb_cmd.adapter.tree import sync_folder
+from dbcalm_mariadb_cmd.adapter.small import ORDER, new_file, open_regular, read_small, write_new
+from dbcalm_mariadb_cmd.adapter.tree import remove_tree, sync_folder
 from dbcalm_mariadb_cmd.assertions import Assertion
 from dbcalm_mariadb_cmd.builder import ENGINES, NO_EFFORT, Effort, Engine
 from dbcalm_mariadb_cmd.forms import AS_FOLDER, FOLDER, Storing
 from dbcalm_mariadb_cmd.manifest import Origin
+from dbcalm_mariadb_cmd.shapes import Unfit, fitted, parsed
 
 _KEPT_LOGS, _WHOLE_LOGS = 1000, 50
 _SHORT_HALF = 1 << 18
@@ -228,7 +229,7 @@ def write_order(job: Job) -> None:
     folder = job.places.job(job.job_id)
     folder.mkdir(mode=0o700)
     order = json.dumps({"kind": type(job).__name__, **asdict(job)})
-    with (folder / "job.json").open("w", encoding="utf-8") as file:
+    with open(new_file(folder / "job.json"), "w", encoding="utf-8") as file:
         file.write(order)
         file.flush()
         os.fsync(file.fileno())
@@ -236,40 +237,20 @@ def write_order(job: Job) -> None:
     sync_folder(folder.parent)
 
 
+_KINDS: dict[str, type[Job]] = {
+    kind.__name__: kind
+    for kind in (BackupJob, SyntheticJob, AdoptJob, RestoreJob, WarmJob, VerifyJob, BringBackJob, CleanupJob)
+}
+
+
 def read_order(folder: Path) -> Job:
-    """Return what the runner has to do."""
-    order = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    kind, places = order.pop("kind"), Places(**order.pop("places"))
-    if kind == "BringBackJob":
-        return BringBackJob(places=places, **order)
-    if kind == "AdoptJob":
-        return AdoptJob(places=places, **order)
-    if kind == "CleanupJob":
-        return CleanupJob(places=places, **{**order, "ids": tuple(order["ids"])})
-    order["effort"] = Effort(**order.get("effort", {}))
-    if kind in ("RestoreJob", "WarmJob"):
-        restoring = RestoreJob if kind == "RestoreJob" else WarmJob
-        return restoring(places=places, **{**order, "chain": tuple(order["chain"])})
-    if kind == "VerifyJob":
-        return _verify_job(places, order)
-    if kind == "SyntheticJob":
-        return SyntheticJob(
-            places=places, **{**order, "chain": tuple(order["chain"]), "storing": _storing(order["storing"])}
-        )
-    server = Origin(**{**order["server"], "ibdata": tuple(order["server"]["ibdata"])})
-    storing = _storing(order.get("storing", {}))
-    return BackupJob(places=places, **{**order, "server": server, "storing": storing})
-
-
-def _verify_job(places: Places, order: dict[str, Any]) -> VerifyJob:
+    """Return what the runner has to do; raise OSError or Unfit if that cannot be told."""
+    order = parsed(read_small(folder / "job.json", ORDER))
+    kind = _KINDS.get(str(order.pop("kind", None)))
+    if kind is None:
+        raise Unfit("kind must be one of " + ", ".join(_KINDS))
     order.pop("checker", None)  # mariadb-check, in orders that were written when it was used.
-    assertions = tuple(Assertion(**one) for one in order["assertions"])
-    many = {"chain": tuple(order["chain"]), "likeness": tuple(order.get("likeness", ()))}
-    return VerifyJob(places=places, **{**order, **many, "assertions": assertions})
-
-
-def _storing(order: dict[str, Any]) -> Storing:
-    return Storing(**{**order, "recipients": tuple(order.get("recipients", ()))})
+    return fitted(kind, order)
 
 
 @contextmanager
@@ -314,27 +295,27 @@ def changing(job_dir: Path) -> Iterator[None]:
 def forget_old_logs(job_dir: Path) -> None:
     """Remove the folders of all but the newest thousand jobs, and what lies in the middle of a long log of all but the
     newest fifty. The journal keeps how they ended."""
-    folders = sorted((job_dir / "jobs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    folders = sorted((job_dir / "jobs").iterdir(), key=lambda folder: folder.lstat().st_mtime_ns)
     for folder in folders[:-_KEPT_LOGS]:
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+        with suppress(OSError):  # What somebody else has put there stays.
+            remove_tree(folder)
     for folder in folders[-_KEPT_LOGS:-_WHOLE_LOGS]:
-        _shorten(folder / "output.log")
+        with suppress(OSError):
+            _shorten(folder / "output.log")
 
 
 def _shorten(log: Path) -> None:
     try:
-        size = log.stat().st_size
+        size = log.lstat().st_size
     except FileNotFoundError:
         return
     cut = b"\n[...]\n"
     if size <= 2 * _SHORT_HALF + len(cut):
         return
-    with log.open("rb") as file:
+    with open(open_regular(log), "rb") as file:
         first = file.read(_SHORT_HALF)
         file.seek(size - _SHORT_HALF)
-        last = file.read()
+        last = file.read(_SHORT_HALF)
     fresh = log.with_suffix(".new")
-    fresh.write_bytes(first + cut + last)
+    write_new(fresh, first + cut + last)
     fresh.replace(log)

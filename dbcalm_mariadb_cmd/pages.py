@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
 from dbcalm_mariadb_cmd.adapter.private import data_options
+from dbcalm_mariadb_cmd.adapter.small import open_regular
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
 from dbcalm_mariadb_cmd.adapter.tree import at_once
 from dbcalm_mariadb_cmd.errors import JobFailed
@@ -93,7 +94,7 @@ def _parts(path: Path, page_size: int) -> list[tuple[int, int | None]]:
 
 
 def _copies(path: Path, page_size: int) -> tuple[int, ...]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = open_regular(path)
     try:
         noted = os.pread(descriptor, 12, (_SYSTEM_PAGE + 1) * page_size - _DOUBLEWRITE + 10)
     finally:

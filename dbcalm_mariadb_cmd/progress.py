@@ -14,7 +14,10 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.adapter.small import read_small, write_new
 from dbcalm_mariadb_cmd.repeating import repeating
+
+PROGRESS = "progress.json"
 
 _SHORTEST, _LONGEST = 0.02, 0.5
 """Seconds between two looks: short jobs are looked at more often."""
@@ -29,6 +32,18 @@ _GUESSED_PACE, _GUESSED_SECONDS = 1e9, 0.03
 
 _JOB_STARTS = 0.12
 """Seconds from the order to the process that does it, about."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the file says. A job that an older version has started does not tell the later ones."""
+
+    phase: str
+    bytes_done: int
+    bytes_total: int | None = None
+    percent: int | None = None
+    bytes_per_second: int | None = None
+    seconds_left: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,7 @@ class Progress:
     def __init__(
         self, folder: Path, bytes_total: int, work: float | None = None, seconds: float = 0.0
     ) -> None:
-        self._file = folder / "progress.json"
+        self._file = folder / PROGRESS
         self._total = bytes_total
         self._work = float(bytes_total) if work is None else work
         self._seconds = _JOB_STARTS + seconds
@@ -185,7 +200,7 @@ class Progress:
         }
         with suppress(OSError):  # Progress is a courtesy: a full disk shows itself where it matters.
             fresh = self._file.with_suffix(".new")
-            fresh.write_text(json.dumps(state), encoding="utf-8")
+            write_new(fresh, json.dumps(state).encode())
             fresh.replace(self._file)
 
     def _speed(self, now: float, done: int, work: float, seconds: float) -> dict[str, int | None]:
@@ -206,6 +221,6 @@ class Progress:
 def _percent_in(file: Path) -> int | None:
     """Return the percentage that an earlier process of the job has told, or None."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        percent = json.loads(file.read_text(encoding="utf-8"))["percent"]
+        percent = json.loads(read_small(file))["percent"]
         return percent if isinstance(percent, int) else None
     return None

@@ -18,12 +18,14 @@ from dbcalm_mariadb_cmd import restore
 from dbcalm_mariadb_cmd.adapter import server, tool
 from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.journal import Journal
+from dbcalm_mariadb_cmd.adapter.small import read_small
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, write_synced
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused, describe
 from dbcalm_mariadb_cmd.exchange import Exchange, Facts
 from dbcalm_mariadb_cmd.jobs import REMOVING, REPLACED, Job, ReplacingJob, RestoreJob
 from dbcalm_mariadb_cmd.manifest import read_manifest
 from dbcalm_mariadb_cmd.progress import Progress
+from dbcalm_mariadb_cmd.shapes import fitted, parsed
 from dbcalm_mariadb_cmd.switch import Switch
 
 STOPPING, MOVING, MOVED, RETURNING, RETURNED, DONE, FAILED = (
@@ -59,7 +61,7 @@ def replaces(job: Job) -> bool:
 def stage_of(job: Job) -> Stage | None:
     """Return how far a job has come, None before it touches the server."""
     try:
-        return Stage(**json.loads(_stage_file(job).read_bytes()))
+        return fitted(Stage, parsed(read_small(_stage_file(job))))
     except FileNotFoundError:
         return None
 

@@ -5,10 +5,12 @@ import json
 import os
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import capacity, preflight, replaced, restored, switch
+from dbcalm_mariadb_cmd.adapter.small import open_regular, read_small
 from dbcalm_mariadb_cmd.adopt import candidates
 from dbcalm_mariadb_cmd.builder import ENGINES
 from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, LookAtBackups, ReportDatabase
@@ -20,9 +22,11 @@ from dbcalm_mariadb_cmd.hold import hold_of
 from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.manifest import Manifest
 from dbcalm_mariadb_cmd.presence import Presence
+from dbcalm_mariadb_cmd.progress import PROGRESS, State
 from dbcalm_mariadb_cmd.proof import RUNS, proof_of, told_proof
 from dbcalm_mariadb_cmd.removal import is_intact
 from dbcalm_mariadb_cmd.settings import Settings
+from dbcalm_mariadb_cmd.shapes import Unfit, fitted, parsed
 from dbcalm_mariadb_cmd.storing import effort, expected_size, programs_to_restore, programs_to_store, storing
 from dbcalm_mariadb_cmd.warmer import Warmer
 
@@ -143,16 +147,16 @@ class Reports:
     def progress(self, command: JobProgress) -> Answer:
         """Return how far a job is."""
         try:
-            stored = (self._job(command.job_id) / "progress.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
+            told = fitted(State, parsed(read_small(self._job(command.job_id) / PROGRESS)), others=True)
+        except (OSError, Unfit):
             return {"code": 404, "status": f"job {command.job_id} has told no progress"}
-        return _ok(**json.loads(stored))
+        return _ok(**asdict(told))
 
     def log(self, command: JobLog) -> Answer:
         """Return what a job's tool has said, from a byte on. No character is cut in two: one that is not whole yet is
         left for the next answer."""
         try:
-            with (self._job(command.job_id) / "output.log").open("rb") as file:
+            with open(open_regular(self._job(command.job_id) / "output.log"), "rb") as file:
                 file.seek(command.offset)
                 chunk = file.read(_LOG_BYTES)
                 text, taken, begun = _text_that_fits(chunk)

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbcalm_cmd.process import log
 from dbcalm_mariadb_cmd import adopt, backup, cancelling, cleanup, replace, restore, synthetic, verify
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.linux import set_io_class
@@ -30,6 +31,7 @@ from dbcalm_mariadb_cmd.jobs import (
 )
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
 from dbcalm_mariadb_cmd.proof import SUSPECT
+from dbcalm_mariadb_cmd.shapes import Unfit
 from dbcalm_mariadb_cmd.telling import described, tell_end
 
 _NEARLY_FULL = 4 << 20
@@ -100,7 +102,11 @@ def main(folder: Path, lock: int, identity: int | None = None) -> int:
     """Do the job of this folder; return 0 if its end, good or bad, is in the journal. The descriptors are the lock and,
     where a restore came with one, what opens its backups."""
     set_limits()
-    job = read_order(folder)
+    try:
+        job = read_order(folder)
+    except (OSError, Unfit) as error:  # The service gives the job its end.
+        log("error", f"the order of job {folder.name} cannot be read: {error}")
+        return 1
     journal = Journal(Path(job.places.job_dir, "journal"))
     output = Output(folder / "output.log")
     end = _attempt(job, output, lock, journal, identity)

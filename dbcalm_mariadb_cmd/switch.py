@@ -7,13 +7,16 @@ back how the database's unit is, again and again until the want is met. So which
 import json
 import os
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd.adapter.journal import Journal
+from dbcalm_mariadb_cmd.adapter.small import read_small
 from dbcalm_mariadb_cmd.adapter.tree import write_synced
 from dbcalm_mariadb_cmd.command import ReportDatabase
 from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.shapes import Unfit, fitted, parsed
 
 REACHED_SECONDS = 960.0
 """How long a stop or a start may take: MariaDB's own units allow 15 minutes for each."""
@@ -23,6 +26,16 @@ SILENT_SECONDS = 120.0
 
 _POLL_SECONDS = 0.1
 _REPORT = "database.json"
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What was passed on of the database: which want it answers, and when."""
+
+    want: str
+    state: str
+    problem: str
+    at: float
 
 
 class Switch:
@@ -63,16 +76,16 @@ class Switch:
     def _report(self) -> tuple[str, str, float]:
         """Return the state, the problem, and how many seconds after our asking the last report came."""
         try:
-            report = json.loads(self._file.read_bytes())
-            if report["want"] == self._want:
-                return report["state"], report["problem"], float(report["at"]) - self._asked_at
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+            told = fitted(_Report, parsed(read_small(self._file)))
+        except (OSError, Unfit):
+            return "", "", 0.0
+        if told.want == self._want:
+            return told.state, told.problem, told.at - self._asked_at
         return "", "", 0.0
 
 
 def report(folder: Path, command: ReportDatabase) -> Answer:
     """Hand a report to the job of this folder."""
-    told = {"want": command.want, "state": command.state, "problem": command.problem, "at": time.monotonic()}
-    write_synced(folder / _REPORT, json.dumps(told))
+    told = _Report(command.want, command.state, command.problem, time.monotonic())
+    write_synced(folder / _REPORT, json.dumps(asdict(told)))
     return {"code": 200, "status": "ok"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd import restore
 from dbcalm_mariadb_cmd.adapter import tool
+from dbcalm_mariadb_cmd.adapter.small import read_small, write_new
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, walk
 from dbcalm_mariadb_cmd.backup import name_it, named, states_of
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER
@@ -91,9 +92,9 @@ def _stream(job: SyntheticJob, data: Path, output: tool.Output, progress: Progre
         for fact in _FACTS:
             found = data / f"{prefix}{fact}"
             if found.exists():
-                (beside / found.name).write_bytes(found.read_bytes())
+                write_new(beside / found.name, read_small(found))
     listed = job.working / "names"
-    listed.write_bytes(b"".join(os.fsencode(name) + b"\0" for name in names))
+    write_new(listed, b"".join(os.fsencode(name) + b"\0" for name in names))
     size = sum(state.st_size for _, state in walk(data))
     progress.phase("storing", size, size)
     stored = store_files(data, listed, job.storing, job.places, job.working, output, progress.add, lock)

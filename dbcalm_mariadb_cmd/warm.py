@@ -15,9 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.adapter.small import LISTS, read_small
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree, sync_folder, walk, write_synced
 from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR, RestoreJob, WarmJob
 from dbcalm_mariadb_cmd.manifest import Manifest, read_manifest
+from dbcalm_mariadb_cmd.shapes import fitted
 
 WARM = f"{OURS_IN_DATA_DIR}warm"
 _FACTS = "dbcalm-warm.json"
@@ -37,8 +39,8 @@ class Facts:
 def read_facts(data_dir: Path) -> Facts | None:
     """Return what the warm copy in this data directory was made of, None if there is none that is finished."""
     try:
-        return Facts(**json.loads((data_dir / WARM / _FACTS).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return fitted(Facts, json.loads(read_small(data_dir / WARM / _FACTS, LISTS)))
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
 from dbcalm_mariadb_cmd.adapter.rows import Row, ask
+from dbcalm_mariadb_cmd.adapter.small import small_text
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT, Output
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.failures import known
@@ -150,7 +151,7 @@ def _argv(server: str, data: Path, home: Path, memory: int) -> list[str]:
 def data_options(data: Path) -> list[str]:
     """Return the options without which InnoDB cannot read this data, as the backup tool has noted them beside it."""
     try:
-        noted = (data / "backup-my.cnf").read_text(encoding="utf-8", errors="replace")
+        noted = small_text(data / "backup-my.cnf")
     except FileNotFoundError:
         return []
     return [f"--{name}={value}" for name, value in _OPTION.findall(noted) if name in _DATA_OPTIONS]

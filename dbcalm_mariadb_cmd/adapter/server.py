@@ -11,6 +11,7 @@ from dbcalm_mariadb_cmd.adapter.asking import Answer, NotAnswered, ask
 from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.linux import birth_time
 from dbcalm_mariadb_cmd.adapter.refusals import NOT_RUNNING, nobody_listens, refusal
+from dbcalm_mariadb_cmd.adapter.small import small_text
 from dbcalm_mariadb_cmd.builder import (
     ALL_VARIABLES,
     CREDENTIALS_SECTION,
@@ -61,7 +62,7 @@ class ServerFacts:
 def require_credentials(path: Path) -> None:
     """Raise Refused 503 in the contract's words unless the file can be read and has our section."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = small_text(path, follow=True).splitlines()
     except OSError as error:
         cause = "credentials" if isinstance(error, FileNotFoundError) else None
         what = f"; let mysql read it: chgrp mysql {path} && chmod 640 {path}" if error.errno == EACCES else ""

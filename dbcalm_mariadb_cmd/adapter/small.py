@@ -1,12 +1,13 @@
-"""Reading small files, where anything may lie in a file's place: a pipe, a device, a link, terabytes of nothing.
+"""Small files, read and written where anything may lie in their place: a pipe, a device, a link, terabytes of nothing.
 
 Whoever waits for a pipe waits for ever, and may hold the lock of jobs meanwhile. So every small file that this service
-reads is opened without waiting, must be a regular file, and is read up to a bound.
+reads is opened without waiting, must be a regular file, and is read up to a bound; and what it writes is a new file.
 """
 
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 FACTS = 256 << 10
@@ -24,10 +25,13 @@ def open_regular(path: Path, *, follow: bool = False) -> int:
     with ``follow`` that may be a link, as an administrator's configuration may be."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return descriptor
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def read_small(path: Path, at_most: int = FACTS, *, follow: bool = False) -> bytes:
@@ -42,6 +46,26 @@ def read_small(path: Path, at_most: int = FACTS, *, follow: bool = False) -> byt
     return b"".join(pieces)
 
 
-def read_text(path: Path, at_most: int = FACTS, *, follow: bool = False) -> str:
+def small_text(path: Path, at_most: int = FACTS, *, follow: bool = False) -> str:
     """Return the text of a small file, with what is no UTF-8 replaced; raise OSError."""
     return read_small(path, at_most, follow=follow).decode("utf-8", "replace")
+
+
+def append_to(path: Path) -> int:
+    """Return a descriptor to write at the end of a file by, which is made if it is missing; raise OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(path, flags, 0o666)
+
+
+def new_file(path: Path) -> int:
+    """Return a descriptor to write a file by, which takes the place of whatever had this name; raise OSError. Nothing
+    is written through a link, or into a pipe that somebody has put there."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file in the place of whatever had this name; raise OSError."""
+    with open(new_file(path), "wb") as file:
+        file.write(content)

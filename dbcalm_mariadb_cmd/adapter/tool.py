@@ -5,6 +5,7 @@ not success: see ``judge``. Sources: the vendors' documentation of mariadb-backu
 and XtraBackup, and runs of mariadb-backup 10.11.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd import failures
 from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
+from dbcalm_mariadb_cmd.adapter.small import append_to, small_text
 from dbcalm_mariadb_cmd.builder import Binlog, Engine
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
 
@@ -52,7 +54,7 @@ class Output:
     first appears as it is written."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        self._file = os.fdopen(append_to(path), "ab", buffering=0)
         self._room = _LOG_HALF
         self._later: deque[bytes] = deque()
         self._later_bytes = 0
@@ -250,7 +252,7 @@ def is_metadata(name: str, engine: Engine) -> bool:
 def _metadata(folder: Path, engine: Engine, what: str) -> str:
     for prefix in engine.metadata_prefixes:
         try:
-            return (folder / f"{prefix}{what}").read_text(encoding="utf-8", errors="replace")
+            return small_text(folder / f"{prefix}{what}")
         except FileNotFoundError:
             continue
     raise JobFailed(f"the backup tool left no {what} file")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dbcalm_mariadb_cmd.adapter.linux import Writeback, begin_writeback, share_bytes
+from dbcalm_mariadb_cmd.adapter.small import new_file, open_regular
 from dbcalm_mariadb_cmd.repeating import repeating
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ def size_of(folder: Path) -> int:
 
 def file_state(path: Path) -> FileState:
     """Read a file and return its state; raise OSError if it is written to meanwhile."""
-    with path.open("rb", buffering=0) as file:
+    with open(open_regular(path), "rb", buffering=0) as file:
         before = os.fstat(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         state = FileState(before.st_size, before.st_mtime_ns, before.st_ctime_ns, digest)
@@ -238,8 +239,9 @@ def write_all(descriptor: int, piece: memoryview) -> None:
 
 
 def no_link(path: str, flags: int) -> int:
-    """Open a file, as ``open`` wants it, but raise OSError for a link."""
-    return os.open(path, flags | os.O_NOFOLLOW)
+    """Open a file to read, as ``open`` wants it, but raise OSError for a link, or anything else that is no file."""
+    assert flags & os.O_ACCMODE == os.O_RDONLY
+    return open_regular(Path(path))
 
 
 def set_modes(folder: Path) -> None:
@@ -281,7 +283,7 @@ def _remove_below(parent: int, name: str, device: int) -> None:
 def write_synced(path: Path, text: str) -> None:
     """Write a file, or replace it, whole or not at all, also across a power cut; raise OSError."""
     fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("w", encoding="utf-8") as file:
+    with open(new_file(fresh), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

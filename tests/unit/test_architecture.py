@@ -1,7 +1,9 @@
 """What each service loads, how large the root service is, and the traps of the repository's layout."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,58 @@ def test_no_two_files_of_tests_have_one_name() -> None:
 def test_launchers_hold_nothing_but_a_call(launcher: str) -> None:
     lines = [line for line in (CHECKOUT / launcher).read_text(encoding="utf-8").splitlines() if line]
     assert len(lines) <= 3
+
+
+MAY_OPEN = {
+    "adapter/small.py": {"open_regular", "read_small", "append_to", "new_file", "write_new"},
+    # Files that were just made, in folders that were just made, or descriptors from small.py.
+    "adapter/tree.py": {
+        "write_synced",
+        "sync_folder",
+        "remove_tree",
+        "_remove_below",
+        "_copy_file",
+        "send",
+        "_read_file",
+        "file_state",
+    },
+    "pipeline.py": None,
+    "jobs.py": None,
+    "reports.py": {"log"},
+    "identity.py": {"_require_file", "_opens"},
+    "account.py": {"write"},
+    # The kernel's own files, locks, and the server's files that are locked.
+    "adapter/linux.py": {"sync_file_system"},
+    "adapter/journal.py": None,
+    "adapter/server.py": {"server_process", "_works_in"},
+    "capacity.py": None,
+    "progress.py": {"_count"},
+    "warm.py": None,
+    "exchange.py": None,
+}
+OPENING = {"open", "read_bytes", "read_text", "write_bytes", "write_text"}
+
+
+def opened(tree: ast.AST, function: str = "") -> Iterator[tuple[str, int, str]]:
+    """Yield the function, the line and the name of each call that opens a file by a bare name."""
+    for node in ast.iter_child_nodes(tree):
+        inner = node.name if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in OPENING:
+                yield function, node.lineno, name
+        yield from opened(node, inner)
+
+
+def test_small_files_are_read_and_written_by_small_py_alone() -> None:
+    package = CHECKOUT / "dbcalm_mariadb_cmd"
+    found = []
+    for file in package.rglob("*.py"):
+        name = str(file.relative_to(package))
+        allowed = MAY_OPEN.get(name, set())
+        for function, line, call in opened(ast.parse(file.read_text(encoding="utf-8"))):
+            if allowed is not None and function not in allowed:
+                found.append(f"{name}:{line}: {function}() calls {call}")
+    assert not found, (
+        "use dbcalm_mariadb_cmd.adapter.small: a pipe in a file's place must keep nobody waiting"
+    )
