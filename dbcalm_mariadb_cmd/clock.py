@@ -77,6 +77,10 @@ class ClockWatch:
         again = minute(text_of(jump.seen + STEADY + _ROUNDED))
         return f"{jump.what}; nothing is deleted because of its age before {again}, and only if the clock is steady"
 
+    def jumped(self) -> datetime | None:
+        """Return when the clock was last seen to jump, if it ever was."""
+        return self._jump.seen if self._jump else None
+
     def wants_stamp(self, now: str) -> bool:
         """Tell whether the journal should be told the time: after a day of silence, or if the clock jumps."""
         present = moment(now)

@@ -8,21 +8,36 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer, log, utc_now
-from dbcalm_mariadb_cmd import cancelling, replace, runner
+from dbcalm_mariadb_cmd import cancelling, replace, runner, shortening
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT
-from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.errors import Refused, describe
 from dbcalm_mariadb_cmd.history import History
 from dbcalm_mariadb_cmd.identity import in_memory
-from dbcalm_mariadb_cmd.jobs import Job, exclusive, open_lock, read_order, write_order
+from dbcalm_mariadb_cmd.jobs import (
+    AdoptJob,
+    BackupJob,
+    Job,
+    SyntheticJob,
+    exclusive,
+    open_lock,
+    read_order,
+    write_order,
+)
+from dbcalm_mariadb_cmd.manifest import Damaged, read_manifest
+from dbcalm_mariadb_cmd.shapes import Unfit
 from dbcalm_mariadb_cmd.telling import described
 from dbcalm_mariadb_cmd.trash import Trash
 
+SHORTEN_AT = 16 << 20
+"""Bytes of the journal from which on it is shortened."""
+
+_TOLD = 5
 _LONGEST_COMMAND = 16_000
 _RETRY_SECONDS = 10.0
 _GRACE_SECONDS = 3.0
@@ -54,11 +69,41 @@ class JobControl:
     def __init__(self, job_dir: Path, backup_dir: Path, now: Callable[[], str] = utc_now) -> None:
         (job_dir / "jobs").mkdir(mode=0o700, exist_ok=True)
         self.journal = Journal(job_dir / "journal", now)
+        self.followed = ""
+        self._shorten_at = SHORTEN_AT
+        self._mend(job_dir)
         self.history = History(self.journal, backup_dir)
         self.trash = Trash(backup_dir, job_dir, self.journal)
         self.changed = threading.Condition()
         self._job_dir = job_dir
         self._accepting = threading.Lock()
+
+    def _mend(self, job_dir: Path) -> None:
+        """Begin a damaged journal anew, unless a job runs: then at a later start."""
+        with exclusive(job_dir) as lock:
+            try:
+                faults = self.journal.mend() if lock is not None else self.journal.faults()
+            except OSError as error:
+                log("error", f"the journal of jobs cannot be mended: {describe(error)}")
+                return
+        for fault in faults[:_TOLD]:
+            log("error", f"the journal of jobs: line {fault.line} {fault.what}")
+
+    def shorten(self) -> None:
+        """Shorten the journal if it has grown large, no job runs, and its reader has come to it; what it was is kept as
+        ``journal.1``."""
+        try:
+            if self.journal.size() < self._shorten_at or self.followed != self.journal.id:
+                return
+            with self.locked():
+                if not self.journal.faults():
+                    self.journal.shorten(shortening.kept)
+                self._shorten_at = max(SHORTEN_AT, 2 * self.journal.size())
+        except Refused:
+            return  # A job runs: the next look comes soon.
+        except OSError as error:
+            log("error", f"the journal of jobs cannot be shortened: {describe(error)}")
+        self.tell_change()
 
     def accept(self, job_id: str, plan: Callable[[], Plan]) -> Answer:
         """Start the planned job and return its answer, or the earlier one if this job's id is known. Raise Refused 409
@@ -187,6 +232,8 @@ class JobControl:
         """Give a job that has no end, and whose lock we hold, its end, and return True; or let another process go on
         with it, and return False."""
         self.history.catch_up()
+        for lost, begun in list(self.history.unended.items()):
+            self._end_lost(lost, str(begun.get("type")))
         if self.history.open is None:
             return True
         job_id, what = str(self.history.open["job_id"]), str(self.history.open.get("type"))
@@ -207,6 +254,21 @@ class JobControl:
         runner.journal_end(self.journal, job_id, end, None, what)
         self.history.catch_up()
         return True
+
+    def _end_lost(self, job_id: str, what: str) -> None:
+        """Give a job its end whose end in the journal is lost: others came after it, so its work is over. Whether it
+        has made its backup shows on disk."""
+        end = runner.End(
+            "how this job ended is lost: that line of the journal was damaged", "interrupted", None
+        )
+        with suppress(OSError, Unfit, Damaged):
+            job = read_order(self._job_dir / "jobs" / job_id)
+            what = described(job)
+            if isinstance(job, BackupJob | SyntheticJob | AdoptJob):
+                made = read_manifest(job.places.backup(job.id))
+                end = runner.End(backup=made) if made.job_id == job_id else end
+        runner.journal_end(self.journal, job_id, end, None, what)
+        self.history.catch_up()
 
 
 def _log_form() -> dict[str, str]:

@@ -4,13 +4,14 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from dbcalm_cmd.process import Answer, Handlers, log, utc_now
 from dbcalm_cmd.wire import Command
 from dbcalm_mariadb_cmd import replaced, restored
-from dbcalm_mariadb_cmd.adapter.journal import PAGE, Event, Journal
+from dbcalm_mariadb_cmd.adapter.journal import PAGE, Journal, Page
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.command import (
     AcknowledgeJob,
@@ -184,14 +185,14 @@ class Desk:
 
     def _events(self, command: ReadEvents, wait: float) -> Answer:
         journal = self._control.journal
-        offset = command.offset if command.journal == journal.id else 0
+        before = (command.journal, command.offset)
+        self._control.followed = command.journal
         give_up = time.monotonic() + wait
         while True:
-            events, following = _that_fit(journal, offset)
+            page = _that_fit(journal, *before)
             remaining = give_up - time.monotonic()
-            if following != offset or remaining <= 0 or self.stopping.is_set():
-                more = following < journal.size() and following != offset
-                return _ok(journal=journal.id, offset=following, events=events, more=more)
+            if (page.id, page.offset) != before or remaining <= 0 or self.stopping.is_set():
+                return _ok(journal=page.id, offset=page.offset, events=page.events, more=page.more)
             self._control.wait_for_change(min(remaining, 1.0))
 
     def close(self) -> None:
@@ -212,22 +213,23 @@ class Desk:
             self._keeper.purge()
             replaced.purge(self._settings, self._control)
             self._warmer.look()
+            self._control.shorten()
             self._look.wait(pause)
             self._look.clear()
 
 
-def _that_fit(journal: Journal, offset: int) -> tuple[list[Event], int]:
-    """Return events from an offset on, as many as fit into an answer, and the offset to go on from. What is too long by
-    itself is not told: nobody ever wrote such an event but by mistake."""
+def _that_fit(journal: Journal, id: str, offset: int) -> Page:
+    """Return events that come after an offset, as many as fit into an answer. What is too long by itself is not told:
+    nobody ever wrote such an event but by mistake."""
     at_most = PAGE
     while True:
-        events, following = journal.read(offset, at_most)
-        if len(json.dumps(events)) <= _MOST_TOLD:
-            return events, following
-        if len(events) == 1:
-            log("warning", f"an event of the journal is too long to be told: it ends at byte {following}")
-            return [], following
-        at_most = (following - offset) // 2
+        page = journal.read_on(id, offset, at_most)
+        if len(json.dumps(page.events)) <= _MOST_TOLD:
+            return page
+        if len(page.events) == 1:
+            log("warning", f"an event of the journal is too long to be told: it ends at byte {page.offset}")
+            return replace(page, events=[])
+        at_most //= 2
 
 
 def _remove(folder: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dbcalm_cmd.process import Answer, log
-from dbcalm_mariadb_cmd.adapter.journal import Event, Journal
+from dbcalm_mariadb_cmd.adapter.chain import Event
+from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.clock import ClockWatch
 from dbcalm_mariadb_cmd.command import valid_id, valid_job_id
 from dbcalm_mariadb_cmd.errors import Refused
@@ -45,13 +46,25 @@ class _OfBackup:
     backup_id: str | None = None
     trash: str | None = None
     hold: dict[str, Any] | None = None
+    proof: dict[str, Any] | None = None
     backup: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A backup that was made, or is back."""
+
+    id: str
+    seq: Seq
+    hold: dict[str, Any] | None = None
+    proof: dict[str, Any] | None = None
 
 
 class History:
     """The open job and what it wants of the database, the newest backup, the last number given out, and the answers of
     the last thousand jobs; what is told to be in the trash and to be held, and whether the clock is in doubt. Events
-    that did not fit are ``passed_over``, and told in sentences.
+    that did not fit are ``passed_over``, and told in sentences. Jobs whose end is lost are ``unended``; ``proofs`` has
+    what was told of how far backups are proven.
 
     Backups and restores into the data directory share one sequence of numbers: what is newer is told by it alone,
     never by a clock.
@@ -65,11 +78,13 @@ class History:
         self.clock = ClockWatch()
         self.trashed: dict[str, str] = {}
         self.held: dict[str, object] = {}
+        self.unended: dict[str, Event] = {}
+        self.proofs: dict[str, object] = {}
         self.passed_over: list[str] = []
         self._backup_dir = backup_dir
         self._newest_gone = False
         self._seq = 0
-        self._offset = 0
+        self._read = (journal.id, 0)
         self._reading = threading.Lock()
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self.newest = self._newest_on_disk()
@@ -80,12 +95,12 @@ class History:
         """Take in what runners have written since."""
         with self._reading:
             while True:
-                events, following = self.journal.read(self._offset)
-                for event in events:
+                page = self.journal.read_on(*self._read)
+                for event in page.events:
                     self._apply(event)
-                if following == self._offset:
+                if (page.id, page.offset) == self._read:
                     break
-                self._offset = following
+                self._read = page.id, page.offset
             if self._newest_gone:
                 self.newest = self._newest_on_disk()
                 self._newest_gone = False
@@ -124,6 +139,8 @@ class History:
         kind = event.get("event")
         if kind == "accepted":
             accepted = fitted(_Accepted, event, others=True)
+            if self.open is not None and self.open["job_id"] != accepted.job_id:
+                self.unended[str(self.open["job_id"])] = self.open  # Jobs come one by one: that line is lost.
             self.open = {**event, "type": accepted.type}
             self.number_taken(accepted.seq)
             self._remember(accepted.job_id, accepted.answer)
@@ -134,6 +151,7 @@ class History:
             if self.open is not None and self.open["job_id"] == told.job_id:
                 self.open, self.wanted = (self.open, event) if kind == "wants" else (None, None)
             if kind == "ended":
+                self.unended.pop(told.job_id or "", None)
                 self._note_backup(told.backup)
         elif isinstance(kind, str):
             self._note_keeping(kind, fitted(_OfBackup, event, others=True))
@@ -153,6 +171,8 @@ class History:
             self.held[id] = told.hold
         elif kind == "released":
             self.held.pop(id, None)
+        elif kind == "proved":
+            self.proofs[id] = told.proof
 
     def _remember(self, job_id: str, answer: Answer) -> None:
         self._answers[job_id] = answer
@@ -162,13 +182,14 @@ class History:
     def _note_backup(self, facts: dict[str, Any] | None) -> None:
         if not facts:
             return
-        beside = ("proof", "hold", "intact")
-        made = Manifest.from_facts({name: value for name, value in facts.items() if name not in beside})
+        made = fitted(_Made, facts, others=True)
         self.number_taken(made.seq)
-        if hold := facts.get("hold"):
-            self.held[made.id] = hold
+        self.proofs[made.id] = made.proof
+        if made.hold:
+            self.held[made.id] = made.hold
         if self.newest is None or made.seq > self.newest.seq:
-            self.newest = made
+            beside = ("proof", "hold", "intact")
+            self.newest = Manifest.from_facts({name: facts[name] for name in facts if name not in beside})
 
     def _newest_on_disk(self) -> Manifest | None:
         return max(manifests(self._backup_dir), key=lambda manifest: manifest.seq, default=None)

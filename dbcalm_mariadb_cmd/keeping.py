@@ -13,6 +13,7 @@ from dbcalm_mariadb_cmd.errors import Refused, describe
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.hold import Hold, store_hold, stored_hold
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, Missing, read_manifest
+from dbcalm_mariadb_cmd.proof import of_making, proof_of
 from dbcalm_mariadb_cmd.removal import Limits, Stock
 from dbcalm_mariadb_cmd.settings import Settings
 
@@ -99,6 +100,7 @@ class Keeper:
                 hold = stored_hold(self._settings.backup_dir / made.id)
                 if (hold.told() if hold else None) != history.held.get(made.id):
                     self._tell_hold(made.id, hold)
+                self._tell_lost_proof(made)
         history.catch_up()
 
     def purge(self) -> None:
@@ -117,6 +119,13 @@ class Keeper:
             except OSError as error:
                 log("error", f"cannot purge the trash: {describe(error)}")
         self._control.tell_change()
+
+    def _tell_lost_proof(self, made: Manifest) -> None:
+        """Tell how far a backup is proven where the journal says otherwise: that line of it is lost."""
+        unproven = of_making(made).told()
+        proof = proof_of(self._settings.backup_dir / made.id, made).told()
+        if proof != (self._control.history.proofs.get(made.id) or unproven):
+            self._control.journal.append("proved", backup_id=made.id, proof=proof)
 
     def _set_hold(self, folder: Path, hold: Hold | None) -> None:
         """Hold a backup, or end its hold, and tell the journal; if that cannot be told, leave it as it was."""

@@ -203,7 +203,7 @@ class Reports:
     def _wrong(self) -> dict[str, object]:
         """Return sentences on what is wrong with journal and manifests, by name; nothing where all is well."""
         told = {
-            "journal": self._control.history.passed_over,
+            "journal": [*self._control.journal.problems(), *self._control.history.passed_over],
             "unreadable": unreadable(self._settings.backup_dir),
         }
         return {name: sentences for name, sentences in told.items() if sentences}

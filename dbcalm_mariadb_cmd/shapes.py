@@ -169,7 +169,7 @@ def _fit_many(kind: type, inner: tuple[Any, ...], value: object, of: str, others
     if kind is dict:
         if not isinstance(value, dict):
             raise Unfit(f"{of} must be an object")
-        if not inner:
+        if not inner or inner[1] is Any:
             return value
         return {
             _fit_plain(str, name, of): _fit(inner[1], one, f"{of}.{name[:40]}", others)
