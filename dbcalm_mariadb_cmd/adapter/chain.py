@@ -94,7 +94,6 @@ class Follower:
         self.strays: list[Line] = []
         self.held_since = 0
         self._held: list[Line] = []
-        self._before_held = link
         self._count = 0
         self._doubtful: int | None = None
 
@@ -124,18 +123,16 @@ class Follower:
     def rest(self, told: Link | None) -> list[Line]:
         """Return what is held back, as there are no more lines. ``told`` is the last of which somebody was told, None
         where that is not known: what comes after it an older version has written."""
-        if self.link is None or told is None or told in (self.link, self._before_held):
+        if self.link is None or told is None or told.number <= self.link.number:
             good, self._held = self._held, []
             return good
-        if told.number < self.link.number:
-            return []
         return self._confirmed(told.number, told.sum, self._count + 1, at_end=True)
 
     def _hold_back(self, line: Line) -> list[Line]:
         if self.link is None:
             return [line]
         if not self._held:
-            self._before_held, self.held_since = self.link, self._count
+            self.held_since = self._count
         self.link = Link(self.link.number, _sum(f"{self.link.sum}{line.sum}".encode()))
         if self.link.number == 0:
             return [line]
