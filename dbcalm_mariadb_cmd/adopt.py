@@ -111,7 +111,7 @@ def read(folder: Path, engine: Engine) -> Found:
     try:
         start, end = (_in_utc(info[name]) for name in ("start_time", "end_time"))
         versions = [_version(info[name]) for name in ("server_version", "tool_version")]
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise Refused(409, f"{name}: its info file lacks times or versions ({error})") from error
     data_dir, basedir = _DATADIR.search(command), _BASEDIR.search(command)
     return Found(

@@ -118,8 +118,14 @@ class Manifest:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the manifest as it is stored: JSON, with the checksum of what it would be without that as its last key."""
-    return sealed(manifest.facts())
+    """Return the manifest as it is stored: JSON, with the checksum of what it would be without that as its last key.
+    Raise Damaged where nobody could read it again."""
+    facts = legible(manifest.facts())
+    try:
+        Manifest.from_facts(json.loads(json.dumps(facts)))
+    except Unfit as unfit:
+        raise Damaged(f"backup {manifest.id} cannot be described: {unfit}") from unfit
+    return sealed(facts)
 
 
 def sealed(facts: dict[str, Any]) -> bytes:

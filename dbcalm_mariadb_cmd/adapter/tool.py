@@ -21,6 +21,7 @@ from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
 from dbcalm_mariadb_cmd.adapter.small import append_to, small_text
 from dbcalm_mariadb_cmd.builder import Binlog, Engine
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
+from dbcalm_mariadb_cmd.shapes import Unsigned, fitted
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -44,9 +45,9 @@ class Checkpoints:
     the next incremental begins at, ``last_lsn`` the end of the redo log that was copied."""
 
     backup_type: str
-    from_lsn: int
-    to_lsn: int
-    last_lsn: int
+    from_lsn: Unsigned
+    to_lsn: Unsigned
+    last_lsn: Unsigned
 
 
 class Output:
@@ -189,8 +190,8 @@ def read_checkpoints(folder: Path, engine: Engine) -> Checkpoints:
     """Return what a backup's checkpoints file says, under either vendor's name; raise JobFailed if it says nothing."""
     values = _key_values(_metadata(folder, engine, "checkpoints"))
     try:
-        numbers = (int(values[name]) for name in ("from_lsn", "to_lsn", "last_lsn"))
-        return Checkpoints(values["backup_type"], *numbers)
+        numbers = {name: int(values[name]) for name in ("from_lsn", "to_lsn", "last_lsn")}
+        return fitted(Checkpoints, {"backup_type": values["backup_type"], **numbers})
     except (KeyError, ValueError) as error:
         raise JobFailed("the backup tool left a checkpoints file that cannot be read") from error
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbcalm_mariadb_cmd.adapter.journal import Journal
+from dbcalm_mariadb_cmd.adapter.tool import read_checkpoints
+from dbcalm_mariadb_cmd.builder import ENGINES
+from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.history import History, unreadable
 from dbcalm_mariadb_cmd.hold import stored_hold
-from dbcalm_mariadb_cmd.manifest import HOLD, PROOF, Manifest
+from dbcalm_mariadb_cmd.manifest import HOLD, PROOF, Damaged, Manifest, encode_manifest
 from dbcalm_mariadb_cmd.proof import proof_of
 from dbcalm_mariadb_cmd.shapes import Between, Time, Unfit, Upto, fitted, legible, parsed
 
@@ -190,3 +194,19 @@ def test_an_event_that_is_none_keeps_the_service_from_nothing(lab: Lab, event: d
     assert history.held["full"] == {"reason": "x", "until": None}
     assert history.next_seq() == made.seq + 1
     history.clock.doubt(journal.now())
+
+
+def test_a_manifest_that_nobody_could_read_is_not_written() -> None:
+    with pytest.raises(Damaged, match=r"cannot be described: note must not be longer"):
+        encode_manifest(manifest(note="x" * 5000))
+    stored = parsed(encode_manifest(manifest(note="caf\udce9")))
+    assert stored["note"] == "caf\\xe9"
+
+
+@pytest.mark.parametrize("lsn", ["-1", str(2**64), "9" * 5000, "x", ""])
+def test_checkpoints_that_are_none_are_refused(tmp_path: Path, lsn: str) -> None:
+    (tmp_path / "xtrabackup_checkpoints").write_text(
+        f"backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = {lsn}\nlast_lsn = 5\n"
+    )
+    with pytest.raises(JobFailed, match="cannot be read"):
+        read_checkpoints(tmp_path, ENGINES["mariadb"])
