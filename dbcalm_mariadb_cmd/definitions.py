@@ -3,6 +3,8 @@ in which the engine of its partitions has a name (MariaDB's table.cc, extra2 seg
 
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.adapter.small import open_regular
+
 _VIEW = b"TYPE=VIEW"
 _TABLE = b"\xfe\x01"
 _LENGTH_AT, _SEGMENTS_AT = 4, 64
@@ -13,7 +15,7 @@ _READ = 1 << 16
 def definition(files: Path) -> bytes:
     """Return the beginning of the definition of the table whose files' names begin like this; b"" if there is none."""
     try:
-        with files.with_name(f"{files.name}.frm").open("rb") as file:
+        with open(open_regular(files.with_name(f"{files.name}.frm")), "rb") as file:
             return file.read(_READ)
     except OSError:
         return b""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.rows import quoted
 from dbcalm_mariadb_cmd.adapter.running import Denied, Running, Silent
+from dbcalm_mariadb_cmd.adapter.small import open_regular, read_small
 from dbcalm_mariadb_cmd.checks import Ask, Checked, Table, asked, judge
 from dbcalm_mariadb_cmd.definitions import definition, is_view
 
@@ -174,14 +175,14 @@ def _same(name: str, copy: Copy, live: Path) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open(open_regular(path), "rb") as file:
         return hashlib.sha256(file.read(_HEAD)).digest()
 
 
 def _equal(one: Path, other: Path, begin: int) -> bool:
     if one.stat().st_size != other.stat().st_size:
         return False
-    with one.open("rb") as ours, other.open("rb") as theirs:
+    with open(open_regular(one), "rb") as ours, open(open_regular(other), "rb") as theirs:
         ours.seek(begin)
         theirs.seek(begin)
         while piece := ours.read(_CHUNK):
@@ -207,7 +208,7 @@ def _named_in(view: bytes, ask: Ask) -> dict[str, str]:
 
 def _merged(merge: Path) -> set[str]:
     """Return the files of the tables that a MERGE table is made of."""
-    lines = merge.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    lines = read_small(merge).decode("utf-8", "surrogateescape").splitlines()
     names = [line for line in lines if line and not line.startswith("#")]
     return {name.removeprefix("./") if "/" in name else f"{merge.parent.name}/{name}" for name in names}
 
