@@ -23,7 +23,7 @@ _WHO = r"[a-z_][a-z0-9_-]{0,31} /[A-Za-z0-9_./+@-]+(?: /[A-Za-z0-9_./+@-]+)?"
 _LINE = re.compile(
     rf"{re.escape(_CLEAN_UP)} {_WHO} cleanup\n|"
     r"(?:[0-9]{1,2}|\*/[0-9]{1,2}|\*) (?:[0-9]{1,2}|\*/[0-9]{1,2}|\*) (?:[0-9]{1,2}|\*) \* (?:[0-6]|\*) "
-    rf"{_WHO} (?:backup full|backup incremental|verify) --schedule-id [0-9]{{1,19}}\n"
+    rf"{_WHO} (?:backup full|backup incremental|verify) --schedule-id [0-9]{{1,19}}(?: --if-due [0-9]{{1,4}})?\n"
 )
 
 
@@ -31,7 +31,8 @@ def render(schedules: tuple[CronSchedule, ...], user: str, program: str, config:
     """Return the cron file's text; raise ValueError if a line is not of the one form that is allowed."""
     lines = [
         f"{schedule.times} {user} {program} "
-        f"{'' if schedule.backup_type == VERIFY else 'backup '}{schedule.backup_type} --schedule-id {schedule.id}\n"
+        f"{'' if schedule.backup_type == VERIFY else 'backup '}{schedule.backup_type} --schedule-id {schedule.id}"
+        f"{f' --if-due {schedule.every}' if schedule.every else ''}\n"
         for schedule in sorted(schedules, key=lambda schedule: schedule.id)
     ]
     lines.append(f"{_CLEAN_UP} {user} {program} cleanup\n")

@@ -1,6 +1,7 @@
 """What the root service can be asked for: to replace the cron file by a set of schedules, or to look whether it is
 that set's already; to stop, start, or look at the database's unit."""
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,8 +16,9 @@ WHOLE_INTERVALS = {
     "minutes": tuple(n for n in range(1, 60) if 60 % n == 0),
     "hours": tuple(n for n in range(1, 24) if 24 % n == 0),
 }
-"""Intervals that cron keeps evenly. It starts the step anew at each full hour or day and reads a step that is too
-large as "once" (Debian's cron 3.0: ``*/90`` minutes runs hourly), so only divisors mean what they say."""
+"""Intervals that cron keeps by itself: it starts the step anew at each full hour or day, so only divisors are even."""
+
+_LONGEST = {"minutes": 59, "hours": 23}
 
 NEEDS = {
     "daily": ("hour", "minute"),
@@ -62,18 +64,21 @@ class CronSchedule:
         if self.interval_unit is not None:
             require_word(self.interval_unit, "interval_unit", INTERVAL_UNITS)
         if self.frequency == "interval":
-            self._require_whole_interval()
+            longest = _LONGEST[str(self.interval_unit)]
+            if type(self.interval_value) is not int or not 1 <= self.interval_value <= longest:
+                problem = f"in {self.interval_unit} must be an integer from 1 to {longest}"
+                raise InvalidCommand(f"interval_value {problem}", "interval_value")
         elif self.interval_value is not None:
             require_integer(self.interval_value, "interval_value", 1, _LARGEST_ID)
 
-    def _require_whole_interval(self) -> None:
-        whole = WHOLE_INTERVALS[str(self.interval_unit)]
-        if type(self.interval_value) is not int or self.interval_value not in whole:
-            raise InvalidCommand(
-                f"interval_value in {self.interval_unit} must be one of {', '.join(map(str, whole))}; "
-                "cron keeps no other evenly",
-                "interval_value",
-            )
+    @property
+    def every(self) -> int | None:
+        """The minutes of an interval that cron does not keep: its line fires at a finer even step, and the command
+        looks whether it is due. Else None."""
+        value, unit = self.interval_value, str(self.interval_unit)
+        if self.frequency != "interval" or value is None or value in WHOLE_INTERVALS[unit]:
+            return None
+        return value if unit == "minutes" else value * 60
 
     @property
     def times(self) -> str:
@@ -88,7 +93,10 @@ class CronSchedule:
                 return f"{minute} {hour} {self.day_of_month} * *"
             case "hourly":
                 return f"{minute} * * * *"
-        step = "*" if self.interval_value == 1 else f"*/{self.interval_value}"
+        if self.every and self.interval_unit == "hours":
+            return f"{minute or 0} * * * *"
+        count = math.gcd(self.every, 60) if self.every else self.interval_value
+        step = "*" if count == 1 else f"*/{count}"
         return f"{step} * * * *" if self.interval_unit == "minutes" else f"{minute or 0} {step} * * *"
 
 

@@ -157,7 +157,7 @@ class ScheduleRequest(Body):
     interval_value: Annotated[
         int | None,
         Field(
-            ge=1, le=_LARGEST_INTEGER, description="Needed for interval: a divisor of 60 minutes or 24 hours."
+            ge=1, le=_LARGEST_INTEGER, description="Needed for interval: 1 to 59 minutes, or 1 to 23 hours."
         ),
     ] = None
     interval_unit: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dbcalm.cli import waiting
-from dbcalm.cli.patience import only_one, patiently
+from dbcalm.cli.patience import IfDue, is_turn, only_one, patiently, require_schedule
 from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import services
 from dbcalm.cli.verify import scheduled
@@ -51,17 +51,23 @@ def full(
     form: Form = None,
     synthetic: Synthetic = False,
     wait: Wait = False,
+    if_due: IfDue = None,
 ) -> None:
     """Copy the whole server."""
-    _make("full", id, None, schedule_id, form, wait, synthetic)
+    _make("full", id, None, schedule_id, form, wait, synthetic, if_due)
 
 
 @app.command()
 def incremental(
-    schedule_id: ScheduleId = None, id: Id = None, base: Base = None, form: Form = None, wait: Wait = False
+    schedule_id: ScheduleId = None,
+    id: Id = None,
+    base: Base = None,
+    form: Form = None,
+    wait: Wait = False,
+    if_due: IfDue = None,
 ) -> None:
     """Copy what has changed since another backup."""
-    _make("incremental", id, base, schedule_id, form, wait)
+    _make("incremental", id, base, schedule_id, form, wait, if_due=if_due)
 
 
 def _make(
@@ -72,7 +78,9 @@ def _make(
     form: StoredForm | None,
     to_the_end: bool,
     synthetic: bool = False,
+    if_due: int | None = None,
 ) -> None:
+    require_schedule(schedule_id, if_due)
     loaded = settings()
     system = services(loaded)
 
@@ -83,6 +91,8 @@ def _make(
         job = start()
     else:
         with only_one(loaded.database_file.parent, f"schedule {schedule_id}"):
+            if not is_turn(loaded.database_file.parent, schedule_id, if_due):
+                return
             job = patiently(system, loaded.schedule_patience, start)
     name, note = job.facts["id"], job.facts.get("note")
     with waiting.detachable(job.job_id):

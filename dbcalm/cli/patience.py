@@ -11,12 +11,28 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from dbcalm.cli.output import say
 from dbcalm.domain.entities import RUNNING
 from dbcalm.domain.jobs import Started
 from dbcalm.domain.services import Services
 from dbcalm.errors import Busy, DBCalmError
 from dbcalm.logger import waiting_for_others
+from dbcalm.repository.turns import Turns
+
+IfDue = Annotated[
+    int | None,
+    typer.Option(
+        "--if-due",
+        min=1,
+        max=23 * 60,
+        metavar="MINUTES",
+        help="As cron's lines have it: only where the schedule has not run yet in its turn of so many minutes.",
+    ),
+]
 
 _PAUSE_SECONDS = 1.0
 
@@ -45,6 +61,21 @@ def _await_end(services: Services, job_id: str, give_up: float) -> None:
             if services.processes.status(job_id)[0].status != RUNNING:
                 return
         time.sleep(_PAUSE_SECONDS)
+
+
+def is_turn(folder: Path, schedule_id: int, every: int | None) -> bool:
+    """Tell whether a schedule is due of which cron only knows a finer step, so that it runs every so many minutes; say
+    so if it is not. One that cron keeps by itself is due when it is started."""
+    if every is None or Turns(folder).take(schedule_id, every, time.time()):
+        return True
+    say(f"schedule {schedule_id} is not due: it runs every {every} minutes")
+    return False
+
+
+def require_schedule(schedule_id: int | None, every: int | None) -> None:
+    """Raise BadParameter for an interval of no schedule."""
+    if every is not None and schedule_id is None:
+        raise typer.BadParameter("needs --schedule-id", param_hint="--if-due")
 
 
 @contextlib.contextmanager

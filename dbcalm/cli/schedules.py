@@ -69,7 +69,7 @@ Weekday = Annotated[int | None, typer.Option("--day-of-week", min=0, max=6, help
 Monthday = Annotated[int | None, typer.Option("--day-of-month", min=1, max=28, help="For monthly.")]
 Interval = Annotated[
     int | None,
-    typer.Option("--interval-value", min=1, max=_LARGEST, help="A divisor of 60 minutes or 24 hours."),
+    typer.Option("--interval-value", min=1, max=_LARGEST, help="1 to 59 minutes, or 1 to 23 hours."),
 ]
 IntervalIn = Annotated[IntervalUnit | None, typer.Option("--interval-unit", help="For interval.")]
 Retention = Annotated[

@@ -6,7 +6,7 @@ import typer
 
 from dbcalm.cli import waiting
 from dbcalm.cli.output import printable, say
-from dbcalm.cli.patience import only_one, patiently
+from dbcalm.cli.patience import IfDue, is_turn, only_one, patiently, require_schedule
 from dbcalm.cli.restores import identity_given
 from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import services
@@ -47,15 +47,19 @@ def verify(
     schedule_id: ScheduleId = None,
     identity_stdin: Identity = False,
     wait: Wait = False,
+    if_due: IfDue = None,
 ) -> None:
     """Prove that a backup comes back.
 
     It is read, brought back aside, and a server is started on it, with all that it builds on. What that makes is
     removed; how far the backup is proven stands in the lists."""
+    require_schedule(schedule_id, if_due)
     loaded = settings()
     system = services(loaded)
     if schedule_id is not None:
         with only_one(loaded.database_file.parent, f"schedule {schedule_id}"):
+            if not is_turn(loaded.database_file.parent, schedule_id, if_due):
+                return
             scheduled(system, loaded, schedule_id, id, level)
         return
     wanted = level or HIGHEST_LEVEL

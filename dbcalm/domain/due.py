@@ -17,12 +17,37 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from cronsim import CronSim
 
+from dbcalm.domain.turns import start_of, turn_of
+
 _SECOND = timedelta(seconds=1)
 _LONGEST_REPEAT = timedelta(hours=3)
 
 
-def next_due(times: str, zone: tzinfo, after: datetime) -> datetime:
-    """Return the first moment after this one at which cron starts a line with these time fields, in UTC."""
+def next_due(times: str, zone: tzinfo, after: datetime, every: int | None = None) -> datetime:
+    """Return the first moment after this one at which a schedule runs, in UTC: cron starts its line, of these time
+    fields, and with ``every`` that is the first start in a turn of so many minutes."""
+    if every is None:
+        return _next_start(times, zone, after)
+    turn = turn_of(after.timestamp(), every)
+    here = _first_of(turn, times, zone, every)
+    return here if here > after else _first_of(turn + 1, times, zone, every)
+
+
+def last_due(times: str, zone: tzinfo, until: datetime, every: int | None = None) -> datetime:
+    """Return the last moment, this one included, at which a schedule runs, in UTC; as ``next_due``."""
+    if every is None:
+        return _last_start(times, zone, until)
+    turn = turn_of(until.timestamp(), every)
+    here = _first_of(turn, times, zone, every)
+    return here if here <= until else _first_of(turn - 1, times, zone, every)
+
+
+def _first_of(turn: int, times: str, zone: tzinfo, every: int) -> datetime:
+    begin = datetime.fromtimestamp(start_of(turn, every), UTC)
+    return _next_start(times, zone, begin - _SECOND)
+
+
+def _next_start(times: str, zone: tzinfo, after: datetime) -> datetime:
     after = after.replace(microsecond=0)  # Lines start at full minutes.
     if _is_fixed(times):
         walls = _walls(times, _wall(after, zone))
@@ -38,8 +63,7 @@ def next_due(times: str, zone: tzinfo, after: datetime) -> datetime:
         wall = _naive(change) + offset - _SECOND  # The very moment of the change may be one.
 
 
-def last_due(times: str, zone: tzinfo, until: datetime) -> datetime:
-    """Return the last moment, this one included, at which cron starts a line with these time fields, in UTC."""
+def _last_start(times: str, zone: tzinfo, until: datetime) -> datetime:
     until = until.replace(microsecond=0)
     if _is_fixed(times):
         # While an hour repeats, what the clock will show again has run already.

@@ -319,7 +319,8 @@ class Schedules:
         if not schedule.enabled:
             return None
         now = times.at(self._clock.now())
-        return times.written(next_due(_line(schedule).times, self._zone().rules, now))
+        line = _line(schedule)
+        return times.written(next_due(line.times, self._zone().rules, now, line.every))
 
     def state(self, schedule: Schedule) -> State:
         """Return a schedule with its runs."""
@@ -347,7 +348,8 @@ class Schedules:
     def _overdue_since(self, one: Schedule, runs: Sequence[Run]) -> str | None:
         """Return when a schedule was last due, if nothing has come of that; None if all is well."""
         now = times.at(self._clock.now())
-        due = last_due(_line(one).times, self._zone().rules, now - _GRACE)
+        line = _line(one)
+        due = last_due(line.times, self._zone().rules, now - _GRACE, line.every)
         if due <= datetime.fromisoformat(one.updated_at):
             return None
         enough = times.written(due - _CLOCK_SLACK)

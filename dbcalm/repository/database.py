@@ -55,6 +55,11 @@ class Database:
         self._vault = Vault(path)
         self._local = threading.local()
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the catalogue, which is private to its user."""
+        return self._path.parent
+
     def set_aside(self) -> list[str]:
         """Return the paths of damaged catalogues in whose place a new one was begun, as long as they are there."""
         return [str(path) for path in self._aside() if path.suffix != _NOTE]

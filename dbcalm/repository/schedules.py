@@ -14,6 +14,7 @@ from typing import Any
 from dbcalm.domain.entities import Run, Schedule
 from dbcalm.repository.database import Database
 from dbcalm.repository.table import Table
+from dbcalm.repository.turns import Turns
 
 _FIELDS = [field.name for field in fields(Schedule)]
 _NAMES = ", ".join(_FIELDS)
@@ -27,6 +28,7 @@ class Draft:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.changed: set[int] = set()
 
     def get(self, key: int) -> Schedule | None:
         """Return the schedule of this id."""
@@ -61,11 +63,13 @@ class Draft:
 
     def replace(self, schedule: Schedule) -> None:
         """Give the schedule of this id these values."""
+        self.changed.add(schedule.id)
         values = ", ".join(f"{name} = :{name}" for name in _FIELDS)
         self._connection.execute(f"UPDATE schedules SET {values} WHERE id = :id", vars(schedule))
 
     def delete(self, key: int) -> None:
         """Delete the schedule of this id."""
+        self.changed.add(key)
         self._connection.execute("DELETE FROM schedules WHERE id = ?", (key,))
 
 
@@ -74,6 +78,7 @@ class Schedules(Table[Schedule]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, "schedules", Schedule, key="id", sequence=("id",), make=_schedule)
+        self._turns = Turns(database.folder)
 
     def all(self) -> Sequence[Schedule]:
         """Return all schedules in order of id."""
@@ -84,7 +89,10 @@ class Schedules(Table[Schedule]):
     def draft(self) -> Iterator[Draft]:
         """Give a draft for a block: kept if the block ends well, and as if it had never been otherwise."""
         with self.database.write() as connection:
-            yield Draft(connection)
+            draft = Draft(connection)
+            yield draft
+        for id in draft.changed:
+            self._turns.forget(id)
 
     def note_refusal(self, key: int, at: str, sentence: str) -> None:
         """Remember that a backup of this schedule was refused."""

@@ -12,7 +12,7 @@ import yaml
 from tests.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[2]
-MOST_LINES_OF_ROOT = 845
+MOST_LINES_OF_ROOT = 850
 """All that root runs of ours, docstrings and comments included, so that one sitting is enough to read it."""
 
 RUNNER_VOCABULARY = {"dbcalm_cmd", "dbcalm_cmd.process", "dbcalm_cmd.wire"}

@@ -59,7 +59,7 @@ TIMES = "|".join(
 )
 LINE = re.compile(
     rf"(?:{TIMES}) dbcalm /usr/bin/dbcalm (?:backup full|backup incremental|verify) --schedule-id "
-    r"[1-9][0-9]{0,18}\n"
+    r"[1-9][0-9]{0,18}(?: --if-due [1-9][0-9]{0,3})?\n"
 )
 """All that may ever stand between the head and the clean-up, written down here once more and stricter."""
 
@@ -147,7 +147,28 @@ def test_lines_are_in_order_of_id_and_no_schedule_leaves_the_clean_up_alone() ->
     assert installed() == ""
 
 
-def test_only_intervals_that_cron_keeps_evenly_are_taken() -> None:
+@pytest.mark.parametrize(
+    ("value", "unit", "minute", "times", "if_due"),
+    [
+        (7, "minutes", None, "* * * * *", 7),
+        (8, "minutes", 3, "*/4 * * * *", 8),
+        (45, "minutes", None, "*/15 * * * *", 45),
+        (50, "minutes", None, "*/10 * * * *", 50),
+        (59, "minutes", None, "* * * * *", 59),
+        (5, "hours", None, "0 * * * *", 300),
+        (23, "hours", 20, "20 * * * *", 1380),
+    ],
+)
+def test_an_interval_that_cron_cannot_keep_fires_at_a_finer_step(
+    value: int, unit: str, minute: int | None, times: str, if_due: int
+) -> None:
+    for kind, words in (("full", "backup full"), ("verify", "verify")):
+        schedule = CronSchedule(2, kind, "interval", interval_value=value, interval_unit=unit, minute=minute)
+        line = f"{times} dbcalm /usr/bin/dbcalm {words} --schedule-id 2 --if-due {if_due}\n"
+        assert render((schedule,), "dbcalm", "/usr/bin/dbcalm", "") == HEAD + line + CLEAN_UP
+
+
+def test_every_interval_is_taken_and_kept_by_cron_or_the_command() -> None:
     assert WHOLE_INTERVALS == {
         "minutes": (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30),
         "hours": (1, 2, 3, 4, 6, 8, 12),
@@ -156,12 +177,13 @@ def test_only_intervals_that_cron_keeps_evenly_are_taken() -> None:
         for value in range(-5, 200):
             fields = {"id": 1, "backup_type": "full", "frequency": "interval"}
             fields |= {"interval_value": value, "interval_unit": unit}
-            if value in whole:
+            most = {"minutes": 59, "hours": 23}[unit]
+            if 1 <= value <= most:
                 assert LINE.fullmatch(installed(fields))
+                assert ("--if-due" in installed(fields)) == (value not in whole)
             else:
-                with pytest.raises(
-                    InvalidCommand, match=rf"^interval_value in {unit} must be one of 1, 2, 3, .*cron"
-                ):
+                refused = rf"^interval_value in {unit} must be an integer from 1 to {most}$"
+                with pytest.raises(InvalidCommand, match=refused):
                     installed(fields)
 
 
@@ -260,7 +282,7 @@ FITS = {
     "hour": lambda value: type(value) is int and 0 <= value <= 23,
     "day_of_week": lambda value: type(value) is int and 0 <= value <= 6,
     "day_of_month": lambda value: type(value) is int and 1 <= value <= 28,
-    "interval_value": lambda value: type(value) is int and value in WHOLE_INTERVALS["minutes"],
+    "interval_value": lambda value: type(value) is int and 1 <= value <= 59,
     "interval_unit": lambda value: value in ("minutes", "hours"),
 }
 NEEDING = {
@@ -746,8 +768,8 @@ def every_kind() -> Iterator[CronSchedule]:
             yield CronSchedule(next(number), kind, "weekly", minute=minute, hour=hour, day_of_week=day)
         for day in range(1, 29):
             yield CronSchedule(next(number), kind, "monthly", minute=minute, hour=hour, day_of_month=day)
-    for unit, values in WHOLE_INTERVALS.items():
-        for value in values:
+    for unit, most in (("minutes", 59), ("hours", 23)):
+        for value in range(1, most + 1):
             yield CronSchedule(
                 2**62 + next(number), "full", "interval", interval_value=value, interval_unit=unit
             )

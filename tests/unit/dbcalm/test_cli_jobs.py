@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from test_server import FakeSocket
 from dbcalm.cli import waiting
 from dbcalm.cli.output import printable
 from dbcalm.domain.services import Services
+from dbcalm.domain.turns import turn_of
 from dbcalm.errors import Unavailable
 from dbcalm_cmd_client import Answer
 from dbcalm_mariadb_cmd.amounts import size
@@ -125,6 +127,24 @@ def test_a_backup_is_accepted_and_its_process_stored(dbcalm: Cli, service: FakeM
     unreachable(dbcalm)
     [process] = json.loads(dbcalm("processes", "list", "--json").stdout)["items"]
     assert (process["command_id"], process["status"]) == (job_id, "running")
+
+
+@pytest.mark.parametrize("command", [("backup", "full"), ("backup", "incremental"), ("verify",)])
+def test_cron_starts_it_and_it_only_does_what_is_due(
+    dbcalm: Cli, service: FakeMysqlService, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    made(dbcalm, service, "full", "--id", "one")
+    asked, turn = len(service.calls), turn_of(time.time(), 300)
+    (tmp_path / "state" / "schedule-7.turn").write_text(f"300 {turn + 1}\n")
+    done = dbcalm(*command, "--schedule-id", "7", "--if-due", "300")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "schedule 7 is not due: it runs every 300 minutes\n"
+    assert len(service.calls) == asked
+    (tmp_path / "state" / "schedule-7.turn").write_text(f"300 {turn - 1}\n")
+    done = dbcalm(*command, "--schedule-id", "7", "--if-due", "300")
+    assert done.returncode == 0, done
+    service.finish(job_of(done.stdout))
+    assert dbcalm(*command, "--schedule-id", "7").returncode == 0  # A person is asked nothing.
 
 
 def test_an_incremental_builds_on_what_only_the_journal_knows(dbcalm: Cli, service: FakeMysqlService) -> None:
@@ -275,6 +295,9 @@ def test_without_the_service_jobs_are_refused_and_lists_are_old(
         ("backup", "full", "--from", "one"),
         ("backup", "full", "--schedule-id", "0"),
         ("backup", "full", "--schedule-id", str(2**63)),
+        ("backup", "full", "--if-due", "45"),
+        ("backup", "full", "--schedule-id", "1", "--if-due", "0"),
+        ("verify", "--if-due", "45"),
         ("backups", "list", "--page", "0"),
         ("backups", "list", "--per-page", "1001"),
         ("backups", "show"),

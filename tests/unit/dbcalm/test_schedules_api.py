@@ -122,7 +122,7 @@ def test_fields_that_a_frequency_does_not_need_are_kept(api: TestClient) -> None
         ({**FULL, "frequency": "monthly"}, "day_of_month"),
         ({**FULL, "frequency": "interval", "interval_unit": "hours"}, "interval_value"),
         ({**FULL, "frequency": "interval", "interval_value": 4}, "interval_unit"),
-        ({**FULL, "frequency": "interval", "interval_value": 7, "interval_unit": "hours"}, "interval_value"),
+        ({**FULL, "frequency": "interval", "interval_value": 24, "interval_unit": "hours"}, "interval_value"),
     ],
 )
 def test_a_body_that_cannot_be_is_422_and_names_the_field(
@@ -264,9 +264,9 @@ GOOD = {
 
 CRON_LINE = re.compile(
     r"([0-9]|[1-5][0-9]) (\*|\*/[2-6]|\*/8|\*/12|[0-9]|1[0-9]|2[0-3]) (\*|[1-9]|1[0-9]|2[0-8]) \* (\*|[0-6]) "
-    r"dbcalm /usr/bin/dbcalm backup (full|incremental) --schedule-id [1-9][0-9]*|"
+    r"dbcalm /usr/bin/dbcalm backup (full|incremental) --schedule-id [1-9][0-9]*( --if-due [1-9][0-9]{0,3})?|"
     r"(\*|\*/([2-6]|10|12|15|20|30)) \* \* \* \* dbcalm /usr/bin/dbcalm backup (full|incremental) "
-    r"--schedule-id [1-9][0-9]*"
+    r"--schedule-id [1-9][0-9]*( --if-due [1-9][0-9]{0,3})?"
 )
 """The lines that a schedule can mean, put together here and not by the renderer."""
 

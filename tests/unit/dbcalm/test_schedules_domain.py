@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from dbcalm_fakes import FakeMysqlService, FakeRootService, HandClock, manifest
 
+from dbcalm.domain import times
 from dbcalm.domain.entities import Caller, Plan, Schedule
 from dbcalm.domain.listing import Query
 from dbcalm.domain.ports import Cursor
@@ -23,7 +24,7 @@ from dbcalm.repository import database as database_module
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.database import Database, connect
 from dbcalm_cmd.adapter import render
-from dbcalm_cmd.command import WHOLE_INTERVALS, CronSchedule
+from dbcalm_cmd.command import CronSchedule
 from dbcalm_cmd_client import Answer
 from tests.patience import PATIENCE, eventually
 
@@ -123,7 +124,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"frequency": "hourly", "minute": None}, "minute"),
     ({"frequency": "interval"}, "interval_value"),
     ({"frequency": "interval", "interval_value": 5}, "interval_unit"),
-    ({"frequency": "interval", "interval_value": 7, "interval_unit": "minutes"}, "interval_value"),
+    ({"frequency": "interval", "interval_value": 60, "interval_unit": "minutes"}, "interval_value"),
     ({"frequency": "interval", "interval_value": 90, "interval_unit": "minutes"}, "interval_value"),
     ({"frequency": "interval", "interval_value": 24, "interval_unit": "hours"}, "interval_value"),
     ({"frequency": "interval", "interval_value": 5, "interval_unit": "days"}, "interval_unit"),
@@ -159,10 +160,24 @@ def test_a_field_that_cannot_be_is_named_and_nothing_is_sent(
     assert (schedules.require(1).hour, root_service.calls) == (3, calls)
 
 
-def test_an_interval_that_cron_cannot_keep_is_told_which_it_can(schedules: Schedules, root: Caller) -> None:
-    plan = Plan(backup_type="full", frequency="interval", interval_value=9, interval_unit="hours")
-    with pytest.raises(InvalidField, match="must be one of 1, 2, 3, 4, 6, 8, 12;"):
+def test_an_interval_that_is_too_long_is_told_how_long_it_may_be(schedules: Schedules, root: Caller) -> None:
+    plan = Plan(backup_type="full", frequency="interval", interval_value=24, interval_unit="hours")
+    with pytest.raises(InvalidField, match="must be an integer from 1 to 23$"):
         schedules.create(root, plan)
+
+
+def test_an_interval_that_cron_cannot_keep_tells_its_next_turn_and_is_overdue_after_it(
+    schedules: Schedules, root: Caller, clock: HandClock
+) -> None:
+    """Turns of 45 minutes begin at 00:00, 00:45, 01:30, ... of 1970, and so at 03:00 of a day of 32 turns."""
+    clock.time = times.seconds("2026-06-10T03:10:00Z")
+    plan = Plan(backup_type="full", frequency="interval", interval_value=45, interval_unit="minutes")
+    made = schedules.create(root, plan)
+    assert made.next_run == "2026-06-10T03:45:00.000000Z"
+    clock.time = times.seconds("2026-06-10T03:46:00Z")
+    assert schedules.show(made.schedule.id).overdue_since is None
+    clock.time = times.seconds("2026-06-10T03:50:00Z")
+    assert schedules.show(made.schedule.id).overdue_since == "2026-06-10T03:45:00.000000Z"
 
 
 def test_an_incremental_schedule_needs_an_enabled_full_one(
@@ -700,7 +715,9 @@ def rendered(plan: Plan) -> str:
 def is_cron_line(line: str) -> bool:
     """Tell whether a line is one that Debian's cron takes, and nothing but a backup; written without the renderer."""
     words = line.split(" ")
-    if words[5:8] != ["dbcalm", "/usr/bin/dbcalm", "backup"] or words[9:] != ["--schedule-id", "1"]:
+    if words[5:8] != ["dbcalm", "/usr/bin/dbcalm", "backup"] or words[9:11] != ["--schedule-id", "1"]:
+        return False
+    if words[11:] and not (words[11] == "--if-due" and len(words) == 13 and 7 <= int(words[12]) <= 1380):
         return False
     if words[8] not in ("full", "incremental") or not line.isascii():
         return False
@@ -745,9 +762,9 @@ def test_the_pattern_of_lines_is_strict(line: str) -> None:
     assert is_cron_line("*/15 * * * * dbcalm /usr/bin/dbcalm backup full --schedule-id 1")
 
 
-def test_every_whole_interval_is_taken() -> None:
-    for unit, counts in WHOLE_INTERVALS.items():
-        for count in counts:
+def test_every_interval_is_taken() -> None:
+    for unit, most in (("minutes", 59), ("hours", 23)):
+        for count in range(1, most + 1):
             _check(Plan(backup_type="full", frequency="interval", interval_value=count, interval_unit=unit))
 
 
