@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dbcalm.cli import waiting
+from dbcalm.cli import offers, waiting
 from dbcalm.cli.patience import IfDue, is_turn, only_one, patiently, require_schedule
 from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import services
@@ -25,11 +25,21 @@ class StoredForm(enum.StrEnum):
 
 
 ScheduleId = Annotated[
-    int | None, typer.Option("--schedule-id", min=1, max=2**63 - 1, help="The schedule that it belongs to.")
+    int | None,
+    typer.Option(
+        "--schedule-id",
+        min=1,
+        max=2**63 - 1,
+        help="The schedule that it belongs to.",
+        autocompletion=offers.schedules,
+    ),
 ]
 Id = Annotated[str | None, typer.Option("--id", help="What it is called; without it, by its time.")]
 Base = Annotated[
-    str | None, typer.Option("--from", help="The backup that it builds on; without it, the newest.")
+    str | None,
+    typer.Option(
+        "--from", help="The backup that it builds on; without it, the newest.", autocompletion=offers.backups
+    ),
 ]
 Form = Annotated[
     StoredForm | None,
@@ -83,6 +93,9 @@ def _make(
     require_schedule(schedule_id, if_due)
     loaded = settings()
     system = services(loaded)
+
+    if base is not None:
+        base = system.backups.chosen(base)
 
     def start() -> Started:
         return system.backups.create(caller(), type, id, base, schedule_id, form and form.value, synthetic)

@@ -5,20 +5,21 @@ from typing import Annotated, Any
 
 import typer
 
-from dbcalm.cli import waiting
+from dbcalm.cli import offers, waiting
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
+from dbcalm.cli.offers import ONE_BACKUP
 from dbcalm.cli.output import Row, make_sure, say, show, show_one
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 from dbcalm.domain import times, views
 from dbcalm.domain.backups import LISTING
 from dbcalm.domain.services import Services
-from dbcalm.errors import Conflict, InvalidField, NotFound
+from dbcalm.errors import Conflict, InvalidField, InvalidRequest, NotFound
 from dbcalm_mariadb_cmd.amounts import size
 
 app = typer.Typer(no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="The backup's id.")]
+Id = Annotated[str, typer.Argument(help=ONE_BACKUP, autocompletion=offers.backups)]
 
 _COLUMNS = ("id", "type", "from_backup_id", "start_time", "end_time", "size", "form", "proven", "held")
 _PROVEN = ("whole", "intact", "applies", "runs")
@@ -65,7 +66,7 @@ def show_backup(id: Id, as_json: Json = False) -> None:
     """Show a backup."""
     system = services()
     with caught_up(system):
-        found = views.backup(system.backups.require(id))
+        found = views.backup(system.backups.require(system.backups.chosen(id)))
         show_one(found if as_json else _readable(found), as_json=as_json)
 
 
@@ -73,6 +74,10 @@ def show_backup(id: Id, as_json: Json = False) -> None:
 def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete a backup that no other builds on."""
     system = services()
+    meant = system.backups.chosen(id)
+    if yes and meant != id:
+        raise InvalidRequest(f"with --yes the whole id is needed: dbcalm backups delete {meant} --yes")
+    id = meant
 
     def question() -> str:
         system.jobs.catch_up()
@@ -86,7 +91,7 @@ def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
 
 @app.command()
 def undelete(
-    id: Id,
+    id: Annotated[str, typer.Argument(help="The backup's id.")],
     deleted_at: Annotated[
         str | None,
         typer.Option(
@@ -109,14 +114,18 @@ def hold(
     ] = None,
 ) -> None:
     """Keep a backup, and the chain that it belongs to, from being deleted."""
-    held = services().backups.hold(caller(), id, reason, until)
+    backups = services().backups
+    id = backups.chosen(id)
+    held = backups.hold(caller(), id, reason, until)
     say(f"backup {id} is held" + (f" until {times.short(held.hold_until)}" if held.hold_until else ""))
 
 
 @app.command()
 def release(id: Id) -> None:
     """End the hold of a backup."""
-    services().backups.release(caller(), id)
+    backups = services().backups
+    id = backups.chosen(id)
+    backups.release(caller(), id)
     say(f"backup {id} is not held any more")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dbcalm.cli import offers
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
 from dbcalm.cli.output import printable, say, show_one
 from dbcalm.cli.start import caller
@@ -17,6 +18,13 @@ from dbcalm.domain.following import Following
 from dbcalm.domain.processes import CANCELLED, LISTING
 
 app = typer.Typer(no_args_is_help=True)
+
+JobId = Annotated[
+    str,
+    typer.Argument(
+        help="The job's id, as much of it as no other one begins with, or latest.", autocompletion=offers.jobs
+    ),
+]
 
 _LOOK_SECONDS = 0.5
 
@@ -38,22 +46,22 @@ def list_processes(
 
 
 @app.command("show")
-def show_process(job_id: Annotated[str, typer.Argument(help="The job's id.")], as_json: Json = False) -> None:
+def show_process(job_id: JobId, as_json: Json = False) -> None:
     """Show how a job stands; while it runs, how far it is."""
     system = services()
     with caught_up(system):
-        process, progress = system.processes.status(job_id)
+        process, progress = system.processes.status(system.processes.chosen(job_id))
         told = None if progress is None else sentence(progress)
         show_one({**views.process(process), "progress": progress if as_json else told}, as_json=as_json)
 
 
 @app.command("cancel")
-def cancel(job_id: Annotated[str, typer.Argument(help="The job's id.")]) -> None:
+def cancel(job_id: JobId) -> None:
     """End a job before its work is done, and wait until it has ended: that takes seconds. What it had made is removed.
 
     A restore that has begun to put its data in place can only be finished."""
     system = services()
-    job_id = system.processes.cancel(caller(), job_id).command_id
+    job_id = system.processes.cancel(caller(), system.processes.chosen(job_id)).command_id
     with detachable(job_id):
         process = watch(system, job_id)
     if process.reason == CANCELLED:
@@ -73,13 +81,14 @@ def acknowledge(job_id: Annotated[str, typer.Argument(help="The job's id.")]) ->
 
 @app.command("log")
 def show_log(
-    job_id: Annotated[str, typer.Argument(help="The job's id.")],
+    job_id: JobId,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on as it says more, until the job ends.")
     ] = False,
 ) -> None:
     """Print what a job's tool has said so far. The logs of the last thousand jobs are kept."""
     system = services()
+    job_id = system.processes.chosen(job_id)
     pieces = _followed(system.processes.follow(job_id)) if follow else system.processes.log(job_id)
     with detachable(job_id) if follow else nullcontext():
         for piece in pieces:

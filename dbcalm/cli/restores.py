@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from dbcalm.cli import waiting
+from dbcalm.cli import offers, waiting
 from dbcalm.cli.confirm import Confirm, require_host
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, show_page
+from dbcalm.cli.offers import ONE_BACKUP
 from dbcalm.cli.output import make_sure, say, show
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
@@ -38,7 +39,7 @@ def _group() -> None:
 
 
 def restore(
-    id: Annotated[str, typer.Argument(help="The backup's id.")],
+    id: Annotated[str, typer.Argument(help=ONE_BACKUP, autocompletion=offers.backups)],
     target: Annotated[
         Target | None,
         typer.Option(
@@ -73,6 +74,7 @@ def restore(
         )
     identity = identity_given() if identity_stdin else None
     system = services()
+    id = system.backups.chosen(id)
     job = system.restores.create(caller(), id, target.value, identity=identity)
     path = job.facts["target_path"]
     with waiting.detachable(job.job_id):
@@ -90,6 +92,7 @@ def _begun(job: Started, id: str, where: str) -> None:
 
 def _replace(id: str, target: Target, confirm: str, *, identity_stdin: bool) -> None:
     system = services()
+    id = system.backups.chosen(id)
     require_host(f"the database is stopped, and its data replaced by backup {id}", confirm)
     identity = identity_given() if identity_stdin else None
     job = system.restores.create(caller(), id, target.value, replace=True, identity=identity)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dbcalm.cli import offers
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, caught_up, show_page
 from dbcalm.cli.output import Row, make_sure, say, show_one
 from dbcalm.cli.start import caller
@@ -62,7 +63,9 @@ class RetentionUnit(enum.StrEnum):
     MONTHS = "months"
 
 
-Id = Annotated[int, typer.Argument(min=1, max=_LARGEST, help="The schedule's id.")]
+Id = Annotated[
+    int, typer.Argument(min=1, max=_LARGEST, help="The schedule's id.", autocompletion=offers.schedules)
+]
 Hour = Annotated[int | None, typer.Option("--hour", min=0, max=23, help="For daily, weekly and monthly.")]
 Minute = Annotated[int | None, typer.Option("--minute", min=0, max=59, help="For all but interval.")]
 Weekday = Annotated[int | None, typer.Option("--day-of-week", min=0, max=6, help="For weekly; 0 is Sunday.")]

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from dbcalm.cli import waiting
+from dbcalm.cli import offers, waiting
+from dbcalm.cli.offers import ONE_BACKUP
 from dbcalm.cli.output import printable, say
 from dbcalm.cli.patience import IfDue, is_turn, only_one, patiently, require_schedule
 from dbcalm.cli.restores import identity_given
@@ -17,7 +18,11 @@ from dbcalm.domain.services import Services
 from dbcalm_mariadb_cmd.command import LEVELS
 
 Id = Annotated[
-    str | None, typer.Argument(help="The backup's id; without it, the newest one if it is not proven so far.")
+    str | None,
+    typer.Argument(
+        help=f"{ONE_BACKUP} Without it, the newest one if it is not proven so far.",
+        autocompletion=offers.backups,
+    ),
 ]
 Level = Annotated[
     int | None,
@@ -69,6 +74,7 @@ def verify(
             say(f"nothing is left to prove: every chain is proven to level {wanted}, or suspect")
             return
         id = newest.id
+    id = system.backups.chosen(id)
     identity = identity_given() if identity_stdin else None
     job = system.backups.verify(caller(), id, wanted, identity=identity)
     _follow(system, job, id, to_the_end=wait)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dbcalm.domain import names, times
+from dbcalm.domain.chosen import beginning, chosen
 from dbcalm.domain.entities import Backup, Caller
 from dbcalm.domain.jobs import Jobs, Started, asked, granted
 from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
@@ -78,6 +79,21 @@ class Backups:
             raise NotFound(f"there is no backup {names.shown(id)}")
         [found] = self._presence.told([backup])
         return at_present(found, self._clock)
+
+    def chosen(self, given: str) -> str:
+        """Return the id of the backup that is meant by an id, by the beginning of one, or by ``latest``; raise Conflict
+        if several begin so. The catalogue is brought up to the journal first, if that can be."""
+        with contextlib.suppress(Unavailable):
+            self._jobs.catch_up()
+
+        def begin(start: str) -> Sequence[str]:
+            return [one.id for one in self._store.list(beginning("id", start)).items]
+
+        def newest() -> str | None:
+            found = self._store.newest()
+            return None if found is None else found.id
+
+        return chosen(given, "backups", lambda id: self._store.get(id) is not None, begin, newest)
 
     def create(
         self,

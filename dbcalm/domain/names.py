@@ -13,6 +13,9 @@ _SPELT = str.maketrans(
 )
 """Letters that are no a-z with an accent, as they are written where there is none of them."""
 
+LATEST = "latest"
+"""What means the newest at the command line. No backup gets this id; one that has it since before is what is meant."""
+
 _OF_PATHS = ("/", "\\")
 _LONGEST_ID = 64
 _SHOWN = 64
@@ -33,8 +36,9 @@ def backup_id(given: str) -> str:
         raise InvalidField("id", f"must be printable, without {' and '.join(_OF_PATHS)}")
     words = re.findall(r"[a-z0-9]+", _WORD_ENDS.sub("-", plain).lower())
     kebab = _cut("-".join(words))
-    if kebab in RESERVED_IDS:
-        raise InvalidField("id", f"must not be one of the reserved names {', '.join(sorted(RESERVED_IDS))}")
+    if kebab in (*RESERVED_IDS, LATEST):
+        reserved = ", ".join(sorted({*RESERVED_IDS, LATEST}))
+        raise InvalidField("id", f"must not be one of the reserved names {reserved}")
     if not valid_id(kebab):
         raise InvalidField(
             "id", "must have a letter a-z or a digit: it becomes 1 to 64 of a-z, 0-9 and hyphens"

@@ -2,14 +2,15 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from dbcalm.domain.chosen import beginning, chosen
 from dbcalm.domain.entities import RUNNING, Caller, Process
 from dbcalm.domain.following import Following
 from dbcalm.domain.jobs import Jobs, asked, granted
-from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
+from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Order, Page, Query
 from dbcalm.domain.names import shown
 from dbcalm.domain.ports import MysqlService, ProcessStore
 from dbcalm.errors import Conflict, DBCalmError, NotFound
@@ -51,6 +52,21 @@ class Processes:
     def list(self, query: Query) -> Page[Process]:
         """Return one page of processes."""
         return self._store.list(query)
+
+    def chosen(self, given: str) -> str:
+        """Return the id of the job that is meant by an id, by the beginning of one, or by ``latest``; raise Conflict if
+        several begin so. The catalogue is brought up to the journal first, if that can be."""
+        with contextlib.suppress(DBCalmError):
+            self._jobs.catch_up()
+
+        def begin(start: str) -> Sequence[str]:
+            return [one.command_id for one in self._store.list(beginning("command_id", start)).items]
+
+        def newest() -> str | None:
+            found = self._store.list(Query(order=(Order("id", descending=True),), per_page=1)).items
+            return found[0].command_id if found else None
+
+        return chosen(given, "jobs", lambda id: self._store.get(id) is not None, begin, newest)
 
     def status(self, job_id: str) -> tuple[Process, Mapping[str, Any] | None]:
         """Return a job's process, no older than the journal, and its progress while it runs; raise NotFound."""

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from dbcalm_fakes import manifest
+from test_cli import ME
 
 from dbcalm.cli.completion import SHELLS
 from dbcalm.cli.main import program
+from dbcalm.domain.entities import Schedule
+from dbcalm.domain.ports import Cursor
+from dbcalm.repository.catalogue import Catalogue
+from dbcalm.repository.database import open_database
 from tests.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[3]
+NOW = "2026-01-01T00:00:00.000000Z"
 
 
 @pytest.fixture
@@ -73,6 +80,47 @@ def test_bash_offers_nothing_that_was_typed_as_a_command(environment: dict[str, 
         == []
     )
     assert not mark.exists()
+
+
+@pytest.mark.slow
+def test_bash_offers_backups_jobs_and_schedules(environment: dict[str, str], tmp_path: Path) -> None:
+    """Without a service, and without a word where there is no catalogue or it may not be read."""
+    assert in_bash(environment, "dbcalm", "restore", "mon") == []
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "none.yml").write_text(f"database_file: {tmp_path}/state/db.sqlite3\ndbcalm_user: {ME}\n")
+    assert in_bash(environment, "dbcalm", "restore", "mon") == []
+    catalogue = Catalogue(open_database(tmp_path / "state" / "db.sqlite3"))
+    accepted = {
+        "event": "accepted",
+        "job_id": "a" * 32,
+        "type": "backup",
+        "command": "x",
+        "at": NOW,
+        "args": {},
+    }
+    catalogue.jobs.apply(catalogue.jobs.cursor(), Cursor("j", 1), [accepted])
+    backups = [manifest("monday", 1), manifest("monday-2", 2), manifest("tuesday", 3)]
+    catalogue.jobs.add_found(catalogue.jobs.cursor(), backups)
+    with catalogue.schedules.draft() as draft:
+        draft.add(
+            Schedule(
+                id=0, created_at=NOW, updated_at=NOW, backup_type="full", frequency="daily", hour=3, minute=0
+            )
+        )
+    catalogue.close()
+    for command in (["restore"], ["verify"], ["backups", "delete"], ["backup", "incremental", "--from"]):
+        assert in_bash(environment, "dbcalm", *command, "mon") == ["monday-2", "monday"]
+    assert in_bash(environment, "dbcalm", "backups", "show", "") == [
+        "latest",
+        "tuesday",
+        "monday-2",
+        "monday",
+    ]
+    for command in (["processes", "show"], ["processes", "log"], ["processes", "cancel"]):
+        assert in_bash(environment, "dbcalm", *command, "aa") == ["a" * 32]
+    for command in (["schedules", "show"], ["backup", "full", "--schedule-id"]):
+        assert in_bash(environment, "dbcalm", *command, "") == ["1"]
+    assert not list((tmp_path / "state").glob("*-wal"))
 
 
 @pytest.mark.parametrize("shell", SHELLS)

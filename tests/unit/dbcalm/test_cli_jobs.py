@@ -129,6 +129,31 @@ def test_a_backup_is_accepted_and_its_process_stored(dbcalm: Cli, service: FakeM
     assert (process["command_id"], process["status"]) == (job_id, "running")
 
 
+def test_a_few_letters_of_an_id_are_enough_but_not_to_delete_unasked(
+    dbcalm: Cli, service: FakeMysqlService
+) -> None:
+    for id in ("monday", "tuesday"):
+        made(dbcalm, service, "full", "--id", id)
+    assert json.loads(dbcalm("backups", "show", "mon", "--json").stdout)["id"] == "monday"
+    assert json.loads(dbcalm("backups", "show", "latest", "--json").stdout)["id"] == "tuesday"
+    done = dbcalm("restore", "latest", "--target", "folder")
+    assert done.stdout.startswith("restore of tuesday: to ")
+    service.finish(job_of(done.stdout))
+    done = dbcalm("processes", "show", "latest", "--json")
+    assert json.loads(done.stdout)["type"] == "restore"
+    whole = "with --yes the whole id is needed: dbcalm backups delete monday --yes"
+    refused(dbcalm("backups", "delete", "mon", "--yes"), whole)
+    code, shown = on_a_terminal(
+        dbcalm,
+        "backups",
+        "delete",
+        "mon",
+        react=lambda shown, terminal: "]: " in shown and bool(os.write(terminal, b"n\n")),
+    )
+    assert "Delete full backup monday of " in shown
+    assert code == 1
+
+
 @pytest.mark.parametrize("command", [("backup", "full"), ("backup", "incremental"), ("verify",)])
 def test_cron_starts_it_and_it_only_does_what_is_due(
     dbcalm: Cli, service: FakeMysqlService, tmp_path: Path, command: tuple[str, ...]

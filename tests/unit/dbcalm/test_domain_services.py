@@ -92,7 +92,7 @@ def test_whatever_is_given_becomes_an_id_or_is_refused(given: str) -> None:
 
 @pytest.mark.parametrize("given", ["restores", "Trash", " work "])
 def test_reserved_ids_are_refused(given: str) -> None:
-    with pytest.raises(InvalidField, match="reserved names restores, trash, work"):
+    with pytest.raises(InvalidField, match="reserved names latest, restores, trash, work"):
         names.backup_id(given)
 
 
