@@ -122,14 +122,20 @@ def notify_systemd(state: str) -> None:
 class Server:
     """Answers one request a connection, many connections at once, until SIGTERM or SIGINT.
 
-    ``stopping`` is set when the end has come; handlers that wait look at it.
+    ``stopping`` is set when the end has come; handlers that wait look at it. ``roots`` are commands for root alone.
     """
 
-    def __init__(self, listener: socket.socket, handlers: Handlers, uids: Iterable[int]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        handlers: Handlers,
+        uids: Iterable[int],
+        roots: Iterable[type[Command]] = (),
+    ) -> None:
         self.stopping = threading.Event()
         self._listener = listener
         self._handlers = {command.wire_name: (command, handler) for command, handler in handlers.items()}
-        self._uids = frozenset(uids)
+        self._uids, self._roots = frozenset(uids), frozenset(roots)
         self._free = threading.BoundedSemaphore(_CALLERS_AT_ONCE)
 
     def run(self) -> None:
@@ -177,7 +183,7 @@ class Server:
         try:
             with connection:
                 if (uid := _peer_uid(connection)) in self._uids:
-                    connection.sendall(self._answer(connection))
+                    connection.sendall(self._answer(connection, uid))
                 else:
                     log("warning", f"uid {uid} may not call this service")
         except OSError:
@@ -185,19 +191,21 @@ class Server:
         finally:
             self._free.release()
 
-    def _answer(self, connection: socket.socket) -> bytes:
+    def _answer(self, connection: socket.socket, uid: int) -> bytes:
         try:
-            return self._dispatch(decode(_read_line(connection)))
+            return self._dispatch(decode(_read_line(connection)), uid)
         except WireError as error:
             return encode({"code": 400, "status": str(error)[:_LONGEST_REASON]})
 
-    def _dispatch(self, request: dict[str, object]) -> bytes:
+    def _dispatch(self, request: dict[str, object], uid: int) -> bytes:
         if set(request) != {"cmd", "args"}:
             raise WireError("a request has the keys cmd and args, and no others")
         known = self._handlers.get(request["cmd"]) if isinstance(request["cmd"], str) else None
         if known is None:
             return encode(UNKNOWN_COMMAND)
         command, handler = known
+        if uid and command in self._roots:
+            return encode({"code": 403, "status": f"{command.wire_name} is for root alone"})
         decoded = command.from_args(request["args"])
         try:
             return encode(handler(decoded))

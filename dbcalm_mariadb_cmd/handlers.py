@@ -56,6 +56,9 @@ C = TypeVar("C", bound=Command)
 
 _ACCEPTED, _CONFLICT = 202, 409
 
+FOR_ROOT = (RemoveReplaced,)
+"""What whoever has got hold of the API must not be able to do: take away the data that a restore has replaced."""
+
 _WAITERS_AT_ONCE = 8
 _MOST_TOLD = 900_000
 _PURGE_SECONDS, _PURGE_SECONDS_AT_ONCE = 60.0, 3.0

@@ -1,15 +1,22 @@
 """``dbcalm replaced``: what restores have replaced, and bringing it back."""
 
+import os
 from typing import Annotated
 
 import typer
 
+from dbcalm import config
 from dbcalm.cli import waiting
 from dbcalm.cli.confirm import Confirm, require_host
 from dbcalm.cli.lists import Json
 from dbcalm.cli.output import make_sure, say, show
-from dbcalm.cli.start import caller
+from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import services
+from dbcalm.domain import names
+from dbcalm.domain.jobs import asked, granted
+from dbcalm.errors import CannotStart
+from dbcalm.logger import audited
+from dbcalm_mariadb_cmd_client import MariadbCmdClient
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,10 +34,18 @@ def remove(
     id: Annotated[str, typer.Argument(help="Its id, as the list has it.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove what a restore replaced before its time, for good."""
-    system = services()
+    """Remove what a restore replaced before its time, for good. That is for root alone.
+
+    It is done as root, and asked of the mysql service: nobody who has got hold of the API can do it."""
+    if os.geteuid() != 0:
+        raise CannotStart("only root may remove what a restore has replaced: sudo dbcalm replaced remove ID")
+    service = MariadbCmdClient(config.load(config.config_path(os.environ)).mariadb_cmd_socket)
+    known = names.known_replaced_id(id)
     make_sure(yes, lambda: f"Remove what restore {id} replaced for good? Nobody can bring it back then.")
-    system.restores.remove_replaced(caller(), id)
+    answer = asked(lambda: service.remove_replaced(known))
+    settings()  # Now root becomes the user whose log it is.
+    with audited(caller().name, f"remove what restore {known} replaced"):
+        granted(answer)
     say(f"what restore {id} replaced was removed")
 
 

@@ -134,7 +134,7 @@ def _taking_space(report: Report, engine: Mapping[str, Any]) -> Iterator[tuple[s
             "replaced",
             (
                 f"{replaced['count']} kept, {size(replaced['bytes'])}; see them with: dbcalm replaced list; "
-                "remove one with: dbcalm replaced remove ID"
+                "remove one, as root, with: dbcalm replaced remove ID"
             ),
         )
 

@@ -85,12 +85,6 @@ class Restores:
                 raise NotFound(f"there is no restored folder {names.shown(id)}")
             granted(asked(lambda: self._service.remove_restored(id)))
 
-    def remove_replaced(self, caller: Caller, id: str) -> None:
-        """Remove what a restore replaced before its time, for good; raise NotFound, Conflict or Unavailable."""
-        with audited(caller.name, f"remove what restore {names.shown(id)} replaced"):
-            known = names.known_replaced_id(id)
-            granted(asked(lambda: self._service.remove_replaced(known)))
-
     def bring_back(self, caller: Caller, id: str) -> Started:
         """Start to bring back what a restore replaced; raise NotFound, Conflict or Unavailable."""
         with audited(caller.name, f"bring back what restore {names.shown(id)} replaced") as outcome:

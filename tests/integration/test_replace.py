@@ -258,13 +258,26 @@ def test_of_a_database_that_is_stopped_and_of_one_that_has_no_data(rig: Replacin
     assert rig.replaced() == []
 
 
+def as_root(rig: Replacing, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``dbcalm`` as root."""
+    return subprocess.run(
+        [*str(rig.sandbox.layout.launch).split(), *arguments],
+        cwd="/", env={**ENVIRONMENT, "DBCALM_CONFIG": str(rig.sandbox.layout.config)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may remove what was replaced")
 def test_what_was_replaced_is_removed_before_its_time(rig: Replacing) -> None:
     rig.end(rig.replace())
     newest, *_others = before = rig.replaced()
     told = rig.sandbox.cli("status").stdout
     assert f"{len(before)} kept, " in told
-    assert "remove one with: dbcalm replaced remove ID" in told
-    removed = rig.sandbox.cli("replaced", "remove", newest["id"], "--yes")
+    assert "remove one, as root, with: dbcalm replaced remove ID" in told
+    by_dbcalm = rig.sandbox.cli("replaced", "remove", newest["id"], "--yes")
+    assert (by_dbcalm.returncode, rig.replaced()) == (1, before)
+    assert "only root may" in by_dbcalm.stderr
+    removed = as_root(rig, "replaced", "remove", newest["id"], "--yes")
     assert removed.returncode == 0, removed
     assert rig.replaced() == before[1:]
     eventually(lambda: not list(rig.data.glob("#sql-dbcalm-removing-*")))

@@ -129,9 +129,25 @@ class serving:  # it is used as a statement
         self._process.wait(60)
 
 
-def test_what_a_restore_replaced(own: Rig) -> None:
+def test_what_a_restore_replaced_is_removed_for_root_alone(own: Rig) -> None:
+    """Also where the service itself is asked, as by whoever has got hold of the API."""
     assert line(own, "replaced") == ""
-    kept = own.data / "#sql-dbcalm-replaced-none"
-    assert not kept.exists()
     refused = own.sandbox.cli("replaced", "remove", "none", "--yes")
-    assert (refused.returncode, refused.stderr) == (1, "dbcalm: nothing that was replaced is kept as none\n")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "dbcalm: only root may remove what a restore has replaced: sudo dbcalm replaced remove ID\n",
+    )
+    program = (
+        "from pathlib import Path; from dbcalm_mariadb_cmd_client import MariadbCmdClient;"
+        f"print(MariadbCmdClient(Path({str(own.sandbox.layout.mariadb_cmd_socket)!r})).remove_replaced('none'))"
+    )
+    python = str(own.sandbox.layout.launch).split()[0]
+    for who, words in (
+        (own.sandbox.who.api.drop(), "is for root alone"),
+        ([], "nothing that was replaced is kept"),
+    ):
+        asked = subprocess.run(
+            [*who, python, "-c", program],
+            cwd=own.sandbox.layout.programs, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert words in asked.stdout, asked

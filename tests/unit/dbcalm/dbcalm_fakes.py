@@ -239,10 +239,6 @@ class FakeMysqlService:
         self._reach(("remove_restored", (id,)))
         return self.refusal or Answer(200, "ok", {})
 
-    def remove_replaced(self, id: str) -> Answer:
-        self._reach(("remove_replaced", (id,)))
-        return self.refusal or Answer(200, "ok", {})
-
     def list_replaced(self) -> Answer:
         self._reach(("list_replaced", ()))
         return Answer(200, "ok", {"replaced": self.replaced})
