@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+import dbcalm.api.certificate  # noqa: F401  # It is wanted when root has become another user, who may not load it.
 from dbcalm.cli.output import printable
 from dbcalm.cli.start import settings
 from dbcalm.cli.system import services

@@ -43,6 +43,10 @@ def assembled(opened: Catalogue, loaded: Settings) -> Services:
 
 
 def _of_certificate(loaded: Settings, _seen: Seen) -> Iterator[str]:
+    """Tell what clients will find wrong with the certificate. That there is none is for ``config check``: the API does
+    not start without, and one that answers has one."""
     from dbcalm.api.certificate import judged  # Other commands load no TLS.
 
+    if not loaded.ssl_cert.exists():
+        return
     yield from filter(None, judged(loaded.ssl_cert, loaded.ssl_key, datetime.now(UTC)))
