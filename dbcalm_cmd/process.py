@@ -35,6 +35,7 @@ _CALLERS_AT_ONCE = 64
 _BACKLOG = 512
 _LONGEST_REASON = 500
 _SYSTEMD_FIRST_FD = 3
+caller = threading.local()  # Its ``uid`` is who calls, in the thread that answers.
 _PRIORITIES = {"error": 3, "warning": 4, "info": 6}
 
 
@@ -122,20 +123,14 @@ def notify_systemd(state: str) -> None:
 class Server:
     """Answers one request a connection, many connections at once, until SIGTERM or SIGINT.
 
-    ``stopping`` is set when the end has come; handlers that wait look at it. ``roots`` are commands for root alone.
+    ``stopping`` is set when the end has come; handlers that wait look at it.
     """
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        handlers: Handlers,
-        uids: Iterable[int],
-        roots: Iterable[type[Command]] = (),
-    ) -> None:
+    def __init__(self, listener: socket.socket, handlers: Handlers, uids: Iterable[int]) -> None:
         self.stopping = threading.Event()
         self._listener = listener
         self._handlers = {command.wire_name: (command, handler) for command, handler in handlers.items()}
-        self._uids, self._roots = frozenset(uids), frozenset(roots)
+        self._uids = frozenset(uids)
         self._free = threading.BoundedSemaphore(_CALLERS_AT_ONCE)
 
     def run(self) -> None:
@@ -183,7 +178,8 @@ class Server:
         try:
             with connection:
                 if (uid := _peer_uid(connection)) in self._uids:
-                    connection.sendall(self._answer(connection, uid))
+                    caller.uid = uid
+                    connection.sendall(self._answer(connection))
                 else:
                     log("warning", f"uid {uid} may not call this service")
         except OSError:
@@ -191,21 +187,19 @@ class Server:
         finally:
             self._free.release()
 
-    def _answer(self, connection: socket.socket, uid: int) -> bytes:
+    def _answer(self, connection: socket.socket) -> bytes:
         try:
-            return self._dispatch(decode(_read_line(connection)), uid)
+            return self._dispatch(decode(_read_line(connection)))
         except WireError as error:
             return encode({"code": 400, "status": str(error)[:_LONGEST_REASON]})
 
-    def _dispatch(self, request: dict[str, object], uid: int) -> bytes:
+    def _dispatch(self, request: dict[str, object]) -> bytes:
         if set(request) != {"cmd", "args"}:
             raise WireError("a request has the keys cmd and args, and no others")
         known = self._handlers.get(request["cmd"]) if isinstance(request["cmd"], str) else None
         if known is None:
             return encode(UNKNOWN_COMMAND)
         command, handler = known
-        if uid and command in self._roots:
-            return encode({"code": 403, "status": f"{command.wire_name} is for root alone"})
         decoded = command.from_args(request["args"])
         try:
             return encode(handler(decoded))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from dbcalm_cmd.process import Answer, Handlers, log, utc_now
+from dbcalm_cmd.process import Answer, Handlers, caller, log, utc_now
 from dbcalm_cmd.wire import Command
 from dbcalm_mariadb_cmd import replaced, restored
 from dbcalm_mariadb_cmd.adapter.journal import PAGE, Journal, Page
@@ -55,9 +55,6 @@ from dbcalm_mariadb_cmd.warmer import Warmer
 C = TypeVar("C", bound=Command)
 
 _ACCEPTED, _CONFLICT = 202, 409
-
-FOR_ROOT = (RemoveReplaced,)
-"""What whoever has got hold of the API must not be able to do: take away the data that a restore has replaced."""
 
 _WAITERS_AT_ONCE = 8
 _MOST_TOLD = 900_000
@@ -162,7 +159,10 @@ class Desk:
         return _ok()
 
     def remove_replaced(self, command: RemoveReplaced) -> Answer:
-        """Remove what a restore replaced, before its time."""
+        """Remove what a restore replaced, before its time, for root alone: whoever has got hold of the API must not be
+        able to take away the data that was there before."""
+        if caller.uid != 0:
+            raise Refused(403, "remove_replaced is for root alone")
         restored.condemn_replaced(self._settings, self._control, command.id)
         self._look.set()
         return _ok()

@@ -13,7 +13,7 @@ from dbcalm_cmd.process import Server, allowed_uids, listening_socket
 from dbcalm_mariadb_cmd import runner, warming
 from dbcalm_mariadb_cmd.adapter.frozen import load_all
 from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, ConfigError, load
-from dbcalm_mariadb_cmd.handlers import FOR_ROOT, Desk
+from dbcalm_mariadb_cmd.handlers import Desk
 from dbcalm_mariadb_cmd.preflight import unusable_folders
 from dbcalm_mariadb_cmd.settings import Settings
 
@@ -38,7 +38,7 @@ def main() -> int:
     except (ConfigError, LookupError, OSError) as error:
         print(f"dbcalm-mariadb-cmd: {error}", file=sys.stderr)
         return 1
-    server = Server(listener, desk.handlers(), uids, FOR_ROOT)
+    server = Server(listener, desk.handlers(), uids)
     desk.stopping = server.stopping
     server.run()
     desk.close()
