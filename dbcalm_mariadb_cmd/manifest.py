@@ -32,6 +32,9 @@ OURS = frozenset({MANIFEST, FILES, HOLD, HOLD_NEW, PROOF, PROOF_NEW, INSTRUCTION
 _FORMAT = 1
 _SEAL = "sha256"
 _READ_AT_MOST = 4 << 30
+_LARGEST = 800_000
+"""Bytes of a manifest: what surely fits into a frame. A server with thousands of files in other places needs them."""
+
 
 _Id = Annotated[str, Where(valid_id, "the id of a backup")]
 _Form = Annotated[str, Where(FORMS.__contains__, f"one of {', '.join(FORMS)}")]
@@ -125,7 +128,12 @@ def encode_manifest(manifest: Manifest) -> bytes:
         Manifest.from_facts(json.loads(json.dumps(facts)))
     except Unfit as unfit:
         raise Damaged(f"backup {manifest.id} cannot be described: {unfit}") from unfit
-    return sealed(facts)
+    stored = sealed(facts)
+    if len(stored) > _LARGEST:
+        raise Damaged(
+            f"backup {manifest.id} cannot be described in {_LARGEST} bytes: too much lies elsewhere"
+        )
+    return stored
 
 
 def sealed(facts: dict[str, Any]) -> bytes:
@@ -155,7 +163,7 @@ def read_manifest(folder: Path, backup_id: str | None = None) -> Manifest:
     if not folder.is_dir():
         raise Missing(f"backup {folder.name} is gone: {folder} does not exist")
     try:
-        stored = read_small(folder / MANIFEST)
+        stored = read_small(folder / MANIFEST, _LARGEST)
         made_by = parsed(stored).get("format")
         if type(made_by) is int and made_by > _FORMAT:
             raise Damaged(f"backup {folder.name} was made by a newer DBCalm (format {made_by})")

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from dbcalm_cmd.process import Answer
+from dbcalm_cmd.process import Answer, log
 from dbcalm_mariadb_cmd import capacity, preflight, replaced, restored, switch
 from dbcalm_mariadb_cmd.adapter.small import open_regular, read_small
 from dbcalm_mariadb_cmd.adopt import candidates
@@ -65,8 +65,12 @@ class Reports:
             beside = {"hold": hold.told() if hold else None, "proof": told_proof(folder, made)}
             intact = is_intact(folder, made) if command.examine else None
             row = {**made.facts(), **beside, "intact": intact}
-            room -= len(json.dumps(row))
-            if room < 0 and listed:
+            length = len(json.dumps(row))
+            if length > _MOST_TOLD:
+                log("warning", f"the manifest of backup {made.id} is too long to be told")
+                continue
+            room -= length
+            if room < 0:
                 return _ok(backups=listed, more=True)
             listed.append(row)
         return _ok(backups=listed, more=False)

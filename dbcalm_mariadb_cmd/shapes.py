@@ -11,7 +11,7 @@ import functools
 import math
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -25,6 +25,7 @@ LONGEST_TEXT = 1 << 20
 _LOW, _HIGH = -(2**63), 2**63 - 1
 _LONGEST_TIME = 40
 _FIRST_YEAR, _LAST_YEAR = 1970, 8999
+_MANY: dict[Any, type] = {tuple: tuple, list: list, dict: dict, Mapping: dict, Sequence: tuple}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -146,8 +147,8 @@ def _fit(hint: Any, value: object, of: str, others: bool) -> object:
         if type(value) is not type(inner[0]) or value not in inner:
             raise Unfit(f"{of} must be one of {', '.join(map(str, inner))}")
         return value
-    if origin in (tuple, list, dict) or hint in (tuple, list, dict):
-        return _fit_many(origin or hint, inner, value, of, others)
+    if (kind := _MANY.get(origin or hint)) is not None:
+        return _fit_many(kind, inner, value, of, others)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return fitted(hint, value, others=others, of=f"{of}.")
     return _fit_plain(hint, value, of)

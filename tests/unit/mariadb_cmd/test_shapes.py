@@ -1,12 +1,12 @@
 """What may enter: values that do not fit are refused in a sentence, whatever they are."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from engine_lab import Lab, manifest
+from engine_lab import ORIGIN, Lab, manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -199,6 +199,10 @@ def test_an_event_that_is_none_keeps_the_service_from_nothing(lab: Lab, event: d
 def test_a_manifest_that_nobody_could_read_is_not_written() -> None:
     with pytest.raises(Damaged, match=r"cannot be described: note must not be longer"):
         encode_manifest(manifest(note="x" * 5000))
+    with pytest.raises(Damaged, match="too much lies elsewhere"):
+        encode_manifest(
+            manifest(server=replace(ORIGIN, elsewhere={str(number): "x" * 100 for number in range(9000)}))
+        )
     stored = parsed(encode_manifest(manifest(note="caf\udce9")))
     assert stored["note"] == "caf\\xe9"
 
