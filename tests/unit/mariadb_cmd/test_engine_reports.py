@@ -159,6 +159,7 @@ class TestCheck:
         answer = reports_of(player.settings(), shelf.control).check()
         assert set(answer) == {
             "code", "status", "database", "cause", "folders", "space", "chain", "trash", "clock", "warm",
+            "restored", "replaced", "config", "server_faults",
         }  # fmt: skip
         return answer
 
