@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +121,7 @@ def test_bash_offers_backups_jobs_and_schedules(environment: dict[str, str], tmp
         assert in_bash(environment, "dbcalm", *command, "aa") == ["a" * 32]
     for command in (["schedules", "show"], ["backup", "full", "--schedule-id"]):
         assert in_bash(environment, "dbcalm", *command, "") == ["1"]
-    assert not list((tmp_path / "state").glob("*-wal"))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "state").iterdir()} == {0o600}
 
 
 @pytest.mark.parametrize("shell", SHELLS)
