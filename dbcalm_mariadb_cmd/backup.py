@@ -23,7 +23,7 @@ from dbcalm_mariadb_cmd.adapter.tree import (
 from dbcalm_mariadb_cmd.builder import Binlog, backup_argv
 from dbcalm_mariadb_cmd.byhand import chain_of, instructions
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER, checkpoints_folder
-from dbcalm_mariadb_cmd.jobs import BackupJob, Places, SyntheticJob
+from dbcalm_mariadb_cmd.jobs import LOST_AND_FOUND, BackupJob, Places, SyntheticJob
 from dbcalm_mariadb_cmd.manifest import (
     FILES,
     INSTRUCTIONS,
@@ -139,7 +139,7 @@ def _counting(job: BackupJob, progress: Progress) -> Callable[[int], None]:
 @dataclass(frozen=True)
 class _Copied:
     """What the tool has made: the state of each file and folder, and what it says of itself. ``links`` are the link
-    files (.isl) that are inside a stream, with what they point to."""
+    files (.isl) in it, with what they point to."""
 
     files: dict[str, FileState]
     checkpoints: tool.Checkpoints
@@ -160,7 +160,8 @@ def _copy(
         progress.phase("checksumming")
         files = checksums.finish()
     size = sum(state.size for state in files.values())
-    return _Copied(files, checkpoints, tool.read_binlog(folder, engine), size, {})
+    links = {name: _pointed_to(folder / name) for name in files if name.endswith(".isl")}
+    return _Copied(files, checkpoints, tool.read_binlog(folder, engine), size, links)
 
 
 def _stream(
@@ -217,7 +218,11 @@ def copying(job: BackupJob) -> list[str]:
     places, folder = job.places, _working(job)
     base = checkpoints_folder(places.backup(job.base), job.base_form) if job.base else None
     beside = None if job.storing.form == FOLDER else folder / CHECKPOINTS
-    return backup_argv(Path(places.tool), Path(places.credentials), folder, base, job.effort, beside)
+    # Where there is one, the tool would end at it: it is root's. No table is left out by that, so the backup is whole.
+    no_databases = [LOST_AND_FOUND] if (Path(job.server.data_dir) / LOST_AND_FOUND).is_dir() else []
+    return backup_argv(
+        Path(places.tool), Path(places.credentials), folder, base, job.effort, beside, no_databases
+    )
 
 
 def in_words(job: BackupJob) -> str:

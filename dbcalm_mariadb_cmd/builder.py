@@ -4,6 +4,7 @@ mariadb-backup and XtraBackup are one engine with two profiles; what differs bet
 facts come from the vendors' documentation: mariadb.com/docs (mariadb-backup) and docs.percona.com (XtraBackup 8.4).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,10 +130,13 @@ def backup_argv(
     base: Path | None,
     effort: Effort = NO_EFFORT,
     checkpoints: Path | None = None,
+    no_databases: Sequence[str] = (),
 ) -> list[str]:
     """Return the command that copies the running server into ``target``, or what changed in it since ``base``. With
-    ``checkpoints`` it copies to standard output instead, and puts the few facts about that into this folder."""
+    ``checkpoints`` it copies to standard output instead, and puts the few facts about that into this folder.
+    ``no_databases`` are folders of the data directory that it does not look into."""
     incremental = [f"--incremental-basedir={base}"] if base else []
+    skipping = [f"--databases-exclude={' '.join(no_databases)}"] if no_databases else []
     streaming = ["--stream=xbstream", f"--extra-lsndir={checkpoints}"] if checkpoints else []
     return [
         str(tool),
@@ -144,6 +148,7 @@ def backup_argv(
         *([f"--parallel={effort.parallel}"] if effort.parallel else []),
         *([f"--throttle={effort.throttle}"] if effort.throttle else []),
         *streaming,
+        *skipping,
         *incremental,
     ]
 

@@ -18,6 +18,15 @@ WHOLE = (
 )
 """The command that compares a backup with its checksums, in its folder."""
 
+LINK_FILE = ".isl"
+"""Ends the name of the file that stands, in the data directory, for a table with its data elsewhere."""
+
+REBUILD = "ALTER TABLE ... FORCE, ALGORITHM=COPY"
+"""What makes a plain table of one that was created with DATA DIRECTORY and has been brought back beside its link file.
+A server that alters it in another way may crash (seen with MariaDB 10.11)."""
+
+REMOVE_LINK_FILES = f"""find "$RESCUE/{{id}}" -name '*{LINK_FILE}' -delete"""
+
 
 def chain_of(made: Manifest, places: Places) -> list[Manifest]:
     """Return the backup with those that it is made on, the full one first; raise Damaged."""
@@ -62,7 +71,16 @@ def _about(newest: Manifest) -> str:
     if newest.server.elsewhere:
         kept = ", ".join(f"{name} ({path})" for name, path in sorted(newest.server.elsewhere.items()))
         lines.append(f"**Kept outside the data directory, and not brought there by this page: {kept}.**")
+    if _has_link_files(newest):
+        lines.append(f"Before such a table is altered, it has to be built anew: `{REBUILD}`.")
+    if newest.server.links:
+        linked = ", ".join(f"{name} ({path})" for name, path in sorted(newest.server.links.items()))
+        lines.append(f"Links in the data directory, which come back as what they stand for: {linked}.")
     return "\n".join(lines)
+
+
+def _has_link_files(newest: Manifest) -> bool:
+    return any(name.endswith(LINK_FILE) for name in newest.server.elsewhere)
 
 
 def _needed(chain: list[Manifest], places: Places) -> str:
@@ -122,6 +140,7 @@ def _prepares(chain: list[Manifest], places: Places) -> list[str]:
 def _exchange(chain: list[Manifest]) -> list[str]:
     unit = "mariadb" if chain[-1].engine == "mariadb" else "mysql"
     return [
+        *([REMOVE_LINK_FILES.format(id=chain[0].id)] if _has_link_files(chain[-1]) else []),
         f"systemctl stop {unit}",
         'mv --no-target-directory "$DATA" "$DATA.before"',
         f'mv --no-target-directory "$RESCUE/{chain[0].id}" "$DATA"',

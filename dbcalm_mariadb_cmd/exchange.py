@@ -26,7 +26,7 @@ from pathlib import Path
 from dbcalm_mariadb_cmd.adapter.linux import exchange_names, rename_new
 from dbcalm_mariadb_cmd.adapter.small import ORDER, read_small
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder, write_synced
-from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR
+from dbcalm_mariadb_cmd.movable import fixtures, is_theirs, stays
 from dbcalm_mariadb_cmd.shapes import Time, Unfit, fitted, parsed
 
 FACTS = ".dbcalm.json"
@@ -75,13 +75,8 @@ class Exchange:
 
     def require_movable(self) -> None:
         """Raise OSError where something that has to leave cannot be moved."""
-        stays = sorted(_names(self._data_dir, theirs=True) & _names(self._coming))
-        if stays:
-            raise PermissionError(
-                errno.EPERM,
-                "does not belong to user mysql and would have to be moved",
-                str(self._data_dir / stays[0]),
-            )
+        for path, why in fixtures(self._data_dir, _names(self._coming)):
+            raise PermissionError(errno.EPERM, why, str(path))
 
     def begin(self, facts: Facts) -> None:
         """Make the folder, and write down what there is, of which nothing may change from now on; raise OSError."""
@@ -104,7 +99,7 @@ class Exchange:
         try:
             for name in _LOCKED_BY_A_SERVER:
                 with suppress(FileNotFoundError):
-                    held.append(os.open(self._data_dir / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+                    held.append(os.open(self._data_dir / name, os.O_RDWR | os.O_CLOEXEC))
                     fcntl.lockf(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         finally:
@@ -201,14 +196,10 @@ def _place(name: str, order: Sequence[str]) -> int:
     return next(found, len(order))
 
 
-def _names(folder: Path, *, theirs: bool = False) -> set[str]:
-    """Return what is to be moved in a folder: not our own folders, and not what belongs to another user, such as a
-    lost+found, or with ``theirs`` just that."""
-    us = os.geteuid()
+def _names(folder: Path) -> set[str]:
+    """Return what is to be moved in a folder: not our own folders, and not what belongs to another user."""
     return {
         path.name
         for path in folder.iterdir()
-        if path.name != FACTS
-        and not path.name.startswith(OURS_IN_DATA_DIR)
-        and (path.lstat().st_uid != us) == theirs
+        if path.name != FACTS and not stays(path.name) and not is_theirs(path)
     }

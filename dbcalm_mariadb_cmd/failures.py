@@ -99,9 +99,17 @@ FAILURES = (
     ),
     _known(
         "not-readable",
-        r"cannot read redo log header|[Ee]rr(?:no|code):? ?13\b|Permission denied|Operating system error number 13\b",
+        r"cannot read redo log header|Can't open dir |[Ee]rr(?:no|code):? ?13\b|Permission denied|"
+        r"Operating system error number 13\b",
         "user mysql may not read or write a file",
         "give the server's and the backups' files to user mysql",
+        of_host=True,
+    ),
+    _known(
+        "other-undo",
+        r"impossible if the server had been restarted with different innodb_undo_tablespaces",
+        "the server has another number of undo tablespaces than when the base was made",
+        "make a full backup",
         of_host=True,
     ),
     _known(

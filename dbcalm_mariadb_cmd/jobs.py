@@ -28,6 +28,10 @@ OURS_IN_DATA_DIR = "#sql-dbcalm-"
 dumped or checked in vain. What begins with #sql it takes for a temporary table of its own and leaves out, and so does
 mariadb-backup (seen with MariaDB 10.11)."""
 
+LOST_AND_FOUND = "lost+found"
+"""A folder of root's in a data directory that is a mount point. No database has such a folder: the server writes a "+"
+in a database's name as @002b. It is never copied, never moved, and never in the way."""
+
 REPLACED = f"{OURS_IN_DATA_DIR}replaced-"
 """Begins the names of the folders with what a restore replaced."""
 

@@ -8,7 +8,7 @@ ours: nothing without a manifest is ever used as one, or removed.
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,8 +55,10 @@ class Origin:
     """The server that was backed up, as far as it can be recognised later.
 
     ``ibdata`` is [inode, birth in ns] of InnoDB's first file: a data directory that was put back has another one.
-    ``elsewhere`` names what the server keeps outside its data directory. ``encrypts`` says that it encrypts tables or
-    logs by itself, with keys that are in no backup.
+    ``elsewhere`` names what the server keeps where a restore does not put it, and where that is. ``encrypts`` says that
+    it encrypts tables or logs by itself, with keys that are in no backup. ``settings`` are those that preparing a chain
+    depends on, None if they were not noted. ``links`` are links in the data directory that lead out of it, with their
+    ends: what they stand for comes back in the data directory itself.
     """
 
     version: str
@@ -65,6 +67,8 @@ class Origin:
     server_uuid: str
     elsewhere: dict[str, str]
     encrypts: bool = False
+    settings: dict[str, str] | None = None
+    links: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -272,6 +272,7 @@ class _Pipe:
         """Follow what a member says, to its end, and judge it."""
         member, process = self._members[place], self._processes[place]
         said: deque[str] = deque(maxlen=_TAIL_LINES)
+        serious = tool.Serious()
         assert process.stderr is not None
         with process.stderr as stream:
             for line in iter(lambda: stream.readline(_LINE_LIMIT), b""):
@@ -279,11 +280,12 @@ class _Pipe:
                 text = line.decode("utf-8", "replace").strip()
                 said.append(text)
                 if member.is_tool:
+                    serious.add(text)
                     self._log.on_line(text)
         return_code = process.wait()
         with self._mutex:
             ended_by_us = process.pid in self._ended_by_us
-        if not ended_by_us and (failure := _judge(place, member, return_code, list(said))):
+        if not ended_by_us and (failure := _judge(place, member, return_code, list(said), serious.text())):
             self._fail(failure)
 
     def _fail(self, failure: _Failure) -> None:
@@ -296,13 +298,13 @@ class _Pipe:
             self.abort()
 
 
-def _judge(place: int, member: Member, return_code: int, said: list[str]) -> _Failure | None:
+def _judge(place: int, member: Member, return_code: int, said: list[str], serious: str) -> _Failure | None:
     """Return how a member failed, or None if it did not."""
     last = next((line for line in reversed(said) if line), "")
-    failure = known("\n".join(said))
+    failure = known("\n".join(said)) or known(serious)
     if member.is_tool:
         try:
-            tool.judge(return_code, last, "\n".join(said))
+            tool.judge(return_code, last, "\n".join(said), serious)
             return None
         except JobFailed as failed:
             message = str(failed)

@@ -9,9 +9,11 @@ from pathlib import Path
 from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import backup, capacity, likeness, preflight, restore, storing, synthetic
 from dbcalm_mariadb_cmd.adapter import running
+from dbcalm_mariadb_cmd.adapter.origin import noted_settings
 from dbcalm_mariadb_cmd.adopt import link, read
 from dbcalm_mariadb_cmd.amounts import minute, size, span
 from dbcalm_mariadb_cmd.builder import ENGINES
+from dbcalm_mariadb_cmd.byhand import LINK_FILE, REBUILD
 from dbcalm_mariadb_cmd.clock import moment
 from dbcalm_mariadb_cmd.command import (
     AdoptBackup,
@@ -39,12 +41,12 @@ from dbcalm_mariadb_cmd.jobs import (
     VerifyJob,
     WarmJob,
 )
-from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest
+from dbcalm_mariadb_cmd.manifest import MANIFEST, Manifest, Origin
 from dbcalm_mariadb_cmd.proof import APPLIES, INTACT, RUNS, proof_of, standing_fault
 from dbcalm_mariadb_cmd.removal import Limits, Stock, permitted
 from dbcalm_mariadb_cmd.replaced import kept_in
 from dbcalm_mariadb_cmd.settings import Settings
-from dbcalm_mariadb_cmd.timeline import doubt
+from dbcalm_mariadb_cmd.timeline import changed, doubt
 from dbcalm_mariadb_cmd.trash import Trash
 
 _STAMP = "%Y-%m-%d-%H-%M-%S"
@@ -82,7 +84,7 @@ class Planner:
         if base is not None:
             why = doubt(base, ready.server, self._history.restored_seq)
         timeline = None if why or base is None else base.timeline
-        why = why or self._outgrown(chain)
+        why = why or self._changed(chain, ready.server.origin) or self._outgrown(chain)
         note = f"a full backup is made instead: {why}" if why else None
         return self._backup(command, ready, None if why else base, note, timeline)
 
@@ -137,7 +139,7 @@ class Planner:
             was_running=command.replace and preflight.is_server_running(self._settings),
             effort=effort,
         )
-        short = _joined(short, self._suspected(chain))
+        short = _joined(short, self._suspected(chain), _placed(chain[-1].server))
         what: dict[str, object] = {
             "restore_id": restore_id,
             "target": job.target,
@@ -263,6 +265,7 @@ class Planner:
         if kept is None:
             raise Refused(404, f"nothing that was replaced is kept as {command.id}")
         preflight.require_exchange(settings)
+        preflight.require_movable(settings.data_dir, {path.name for path in kept.folder.iterdir()})
         stamp = datetime.now(UTC).strftime(_STAMP)
         job = BringBackJob(
             job_id=command.job_id,
@@ -309,6 +312,16 @@ class Planner:
             if not command.or_full:
                 raise
             return [], str(refused)
+
+    def _changed(self, chain: list[Manifest], now: Origin) -> str | None:
+        """Return which settings keep an incremental on this chain from being prepared with it, or None."""
+        if not chain:
+            return None
+        full = chain[0]
+        then = full.server.settings or noted_settings(self._settings.backup_dir / full.id)
+        if then is None:
+            return f"{full.id} is of an older DBCalm, which did not note the server's settings beside it"
+        return changed(then, now.settings or {}, full.id)
 
     def _outgrown(self, chain: list[Manifest]) -> str | None:
         """Return why this chain shall not be made longer, or None."""
@@ -477,6 +490,27 @@ def _making(
     }
     answer = _accepted(job_id=job.job_id, note=job.note, form=job.storing.form, **what)
     return Plan(job, commands, event, answer, in_words)
+
+
+def _placed(then: Origin) -> str | None:
+    """Return what comes back at another place than where the server had it, with what to type, or None."""
+    told = []
+    if then.links:
+        told.append(f"a link comes back as what it led to, in the data directory itself: {_some(then.links)}")
+    if then.elsewhere:
+        told.append(
+            f"the server kept files outside its data directory, all are in the folder now: {_some(then.elsewhere)}"
+        )
+    if any(name.endswith(LINK_FILE) for name in then.elsewhere):
+        told.append(f"before a table of those is altered, build it anew: {REBUILD}")
+    return _joined(*told)
+
+
+def _some(places: dict[str, str]) -> str:
+    whole_databases_first = sorted(places.items(), key=lambda place: ("/" in place[0], place[0]))
+    named = [f"{name} ({path})" for name, path in whole_databases_first]
+    more = f" and {len(named) - _TOLD_REASONS} more" if len(named) > _TOLD_REASONS else ""
+    return ", ".join(named[:_TOLD_REASONS]) + more
 
 
 def _told(command: FullBackup | IncrementalBackup | RestoreBackup | VerifyBackup) -> dict[str, object]:

@@ -14,6 +14,8 @@ from dbcalm_mariadb_cmd.adapter.tree import size_of
 from dbcalm_mariadb_cmd.amounts import size
 from dbcalm_mariadb_cmd.builder import ENGINES, Engine
 from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.forms import FOLDER
+from dbcalm_mariadb_cmd.jobs import LOST_AND_FOUND
 from dbcalm_mariadb_cmd.manifest import (
     Damaged,
     Manifest,
@@ -23,6 +25,7 @@ from dbcalm_mariadb_cmd.manifest import (
     require_names_and_sizes,
     require_unchanged,
 )
+from dbcalm_mariadb_cmd.movable import fixtures
 from dbcalm_mariadb_cmd.proof import proof_of, standing_fault
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.storing import beside
@@ -73,6 +76,8 @@ def ready_for_backup(settings: Settings, newest: Manifest | None) -> Ready:
             503,
             f"the server's data directory is {facts.origin.data_dir}, but data_dir is {settings.data_dir}",
         )
+    if facts.problem:
+        raise Refused(503, facts.problem)
     return Ready(program, found, facts)
 
 
@@ -100,6 +105,7 @@ def ready_for_replace(settings: Settings, chain: list[Manifest], advice: Callabl
     program = backup_tool(settings)
     _require_same_tool(settings, program, chain[-1])
     require_inside(settings, chain[-1], _TO_A_FOLDER)
+    require_movable(settings.data_dir, _names_of(settings, chain))
     require_space(settings.data_dir, _needed_with_warm(settings.data_dir, chain), "the restore", advice)
     return program
 
@@ -183,6 +189,20 @@ def require_exchange(settings: Settings) -> None:
             503, f"the server's data directory is {running.data_dir}, but data_dir is {settings.data_dir}"
         )
     _require_writable(settings.data_dir)
+
+
+def require_movable(data_dir: Path, coming: set[str] | None) -> None:
+    """Raise Refused 409 where something in the data directory is in the way of what has these names."""
+    for path, why in fixtures(data_dir, coming):
+        raise Refused(409, f"{path} {why}")
+
+
+def _names_of(settings: Settings, chain: list[Manifest]) -> set[str] | None:
+    """Return the names that a chain puts into the data directory, None where they are inside a stream."""
+    if any(link.form != FOLDER for link in chain):
+        return None
+    files = (name for link in chain for name in read_files(settings.backup_dir / link.id, link))
+    return {name.split("/", 1)[0] for name in files}
 
 
 def is_server_running(settings: Settings) -> bool:
@@ -355,7 +375,7 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _require_empty(data_dir: Path) -> None:
-    if set(_entries(data_dir)) - set(warm.folders(data_dir)):
+    if set(_entries(data_dir)) - {data_dir / LOST_AND_FOUND, *warm.folders(data_dir)}:
         raise Refused(503, f"{server.NOT_EMPTY}: {data_dir}")
     _require_writable(data_dir)
 
@@ -394,11 +414,13 @@ def _require_same_tool(settings: Settings, program: Path, newest: Manifest) -> N
 
 
 def require_inside(settings: Settings, newest: Manifest, instead: str) -> None:
-    """Raise Refused 409, with what to do instead, if the server kept files where a restore does not put them: with a
-    table's link file (.isl) in place and its data beside it, the server starts, and then crashes when that table is
-    altered."""
-    kept = [f"{name} ({path})" for name, path in newest.server.elsewhere.items()]
-    kept += [name for name in read_files(settings.backup_dir / newest.id, newest) if name.endswith(".isl")]
+    """Raise Refused 409, with what to do instead, if the server kept files where a restore does not put them: it would
+    start with the old ones and the restored ones mixed. With a table's link file (.isl) in place and its data beside
+    it, it does not open that table."""
+    elsewhere = newest.server.elsewhere
+    kept = [f"{name} ({path})" for name, path in elsewhere.items()]
+    files = read_files(settings.backup_dir / newest.id, newest)
+    kept += [name for name in files if name.endswith(".isl") and name not in elsewhere]
     if kept:
-        what = ", ".join(kept[:5])
+        what = ", ".join(kept[:5]) + (f" and {len(kept) - 5} more" if len(kept) > 5 else "")
         raise Refused(409, f"the server kept files outside its data directory: {what}; {instead}")

@@ -16,6 +16,7 @@ from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.server import NOT_EMPTY, NOT_STOPPED
+from dbcalm_mariadb_cmd.adapter.small import small_text
 from dbcalm_mariadb_cmd.adapter.tree import (
     copy_tree,
     read_tree,
@@ -28,7 +29,7 @@ from dbcalm_mariadb_cmd.builder import prepare_argvs
 from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed
 from dbcalm_mariadb_cmd.failures import is_of_host
 from dbcalm_mariadb_cmd.forms import FOLDER
-from dbcalm_mariadb_cmd.jobs import RestoreJob
+from dbcalm_mariadb_cmd.jobs import LOST_AND_FOUND, RestoreJob
 from dbcalm_mariadb_cmd.manifest import Manifest, read_files, read_manifest
 from dbcalm_mariadb_cmd.progress import Progress
 from dbcalm_mariadb_cmd.proof import APPLIES, INTACT
@@ -96,6 +97,7 @@ def make_whole(
                 remove_tree(folder)
         progress.phase("comparing")
     _require_prepared(job, data, manifests[-1])
+    _remove_link_files(data, output)
     progress.phase("syncing", seconds=_SYNCING_SECONDS)
     if job.target == "database":
         _drop_metadata(job, data)
@@ -239,6 +241,18 @@ def _require_prepared(job: RestoreJob, data: Path, newest: Manifest) -> None:
         )
 
 
+def _remove_link_files(data: Path, output: tool.Output) -> None:
+    """Remove the link files (.isl) of tables whose data lies beside them: a server would go to where they lead, to the
+    table that is still there, and open neither."""
+    for link in sorted(data.rglob("*.isl")):
+        table = link.with_suffix(".ibd")
+        if table.is_file():
+            led = small_text(link).strip()
+            link.unlink()
+            name = link.relative_to(data)
+            output.add(f"dbcalm: {name}, which leads to {led}, is removed: the table is beside it\n".encode())
+
+
 def _drop_metadata(job: RestoreJob, data: Path) -> None:
     """Remove what the tool's own copy-back would not copy. The redo log must stay, or the server does not start."""
     engine = job.places.engine
@@ -267,7 +281,7 @@ def _move_into(job: RestoreJob, data: Path, target: Path) -> None:
     mark = job.working / _MOVING
     interrupted = mark.exists()
     if not interrupted:
-        if list(target.iterdir()) != [job.working]:
+        if {*target.iterdir()} - {target / LOST_AND_FOUND} != {job.working}:
             raise JobFailed(NOT_EMPTY)
         if working := holder(target):
             raise JobFailed(f"{NOT_STOPPED}: {working} works in {target}; {working.how_to_stop}")

@@ -8,7 +8,7 @@ on any doubt a full backup is made instead.
 None of this changes by a restart, a crash recovery or an upgrade within one release series.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dbcalm_mariadb_cmd.adapter.server import ServerFacts
 from dbcalm_mariadb_cmd.builder import Binlog
@@ -24,6 +24,22 @@ def doubt(base: Manifest, now: ServerFacts, restored_seq: int) -> str | None:
         return f"a backup was restored into the data directory after {base.id} was made"
     checks: tuple[Callable[[Manifest, ServerFacts], str | None], ...] = (_identity, _series, _lsn, _binlog)
     return next((reason for check in checks if (reason := check(base, now))), None)
+
+
+def changed(then: Mapping[str, str], now: Mapping[str, str], full_id: str) -> str | None:
+    """Return which settings of the server are others than they were when the full backup of a chain was made, None if
+    none is. The whole chain is prepared with those of its full backup, and cannot be where they do not fit. What is not
+    known of both is not compared."""
+    others = [
+        f"{name} was {_said(then[name])} when {full_id} was made and is {_said(now[name])}"
+        for name in sorted(then.keys() & now.keys())
+        if then[name] != now[name]
+    ]
+    return "; ".join(others) or None
+
+
+def _said(value: str) -> str:
+    return value or "empty"
 
 
 def series(version: str) -> str:

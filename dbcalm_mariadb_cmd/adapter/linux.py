@@ -1,10 +1,11 @@
-"""Seven calls of Linux that Python's standard library lacks."""
+"""Calls of Linux that Python's standard library lacks."""
 
 import ctypes
 import errno
 import fcntl
 import os
 import platform
+import re
 import signal
 import struct
 from pathlib import Path
@@ -20,6 +21,9 @@ _SYNC_FILE_RANGE_WRITE = 2
 _SENT_AT_ONCE = 8 << 20
 _FICLONE = 0x40049409
 _CANNOT_SHARE = (errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOTTY, errno.ENOSYS, errno.EPERM)
+_FS_IOC_GETFLAGS = 0x80086601
+_FS_IMMUTABLE, _FS_APPEND = 0x10, 0x20
+_MOUNTS = Path("/proc/self/mountinfo")
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 """The call's number, which is the machine's: the C library has no function for it."""
 
@@ -122,6 +126,32 @@ def birth_time(path: Path) -> int:
     (mask,) = struct.unpack_from("=I", buffer, 0)
     seconds, nanoseconds = struct.unpack_from("=qI", buffer, _BTIME_OFFSET)
     return int(seconds) * 10**9 + int(nanoseconds) if mask & _STATX_BTIME else 0
+
+
+def is_fixed(path: Path) -> bool:
+    """Tell whether a file or folder has a flag that keeps even its owner from moving it: immutable or append-only
+    (chattr(1), ioctl_iflags(2)). What cannot be opened, or has no flags, has none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        (flags,) = struct.unpack("l", fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, bytes(struct.calcsize("l"))))
+        return bool(flags & (_FS_IMMUTABLE | _FS_APPEND))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def mount_points() -> set[str]:
+    """Return where something is mounted, as this process sees it (proc_pid_mountinfo(5))."""
+    lines = _MOUNTS.read_bytes().splitlines()
+    places = (line.split(b" ")[4] for line in lines)
+    return {
+        os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), place))
+        for place in places
+    }
 
 
 def set_io_class(number: int) -> None:

@@ -8,14 +8,14 @@ from errno import EACCES
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.asking import Answer, NotAnswered, ask
+from dbcalm_mariadb_cmd.adapter.datadir import survey
 from dbcalm_mariadb_cmd.adapter.holders import holder
-from dbcalm_mariadb_cmd.adapter.linux import birth_time
+from dbcalm_mariadb_cmd.adapter.origin import WHEREABOUTS, of_server
 from dbcalm_mariadb_cmd.adapter.refusals import NOT_RUNNING, nobody_listens, refusal
 from dbcalm_mariadb_cmd.adapter.small import small_text
 from dbcalm_mariadb_cmd.builder import (
     ALL_VARIABLES,
     CREDENTIALS_SECTION,
-    ENCRYPTING,
     MYROCKS_GRANT,
     PULSE,
     Binlog,
@@ -23,7 +23,6 @@ from dbcalm_mariadb_cmd.builder import (
     fact_questions,
 )
 from dbcalm_mariadb_cmd.errors import Refused
-from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR
 from dbcalm_mariadb_cmd.manifest import Origin
 
 NO_CREDENTIALS = "credentials file not found or missing [client-dbcalm] section"
@@ -49,7 +48,8 @@ class ServerFacts:
     """A running server. ``gtid_at_base`` is the GTID that its binary log has at the base's position, "" for none,
     None where it cannot tell; ``binlogs`` maps each binary log's name to its bytes, None where there is none.
     ``data_bytes`` is about what a full backup copies: the data, and the redo log since the last checkpoint;
-    ``tablespaces`` how many files of tables the tool has open meanwhile."""
+    ``tablespaces`` how many files of tables the tool has open meanwhile. ``problem`` says what in the data directory
+    the tool would not copy, None if nothing."""
 
     origin: Origin
     lsn: int
@@ -57,6 +57,7 @@ class ServerFacts:
     gtid_at_base: str | None
     data_bytes: int
     tablespaces: int
+    problem: str | None = None
 
 
 def require_credentials(path: Path) -> None:
@@ -79,7 +80,9 @@ def read_facts(
     has the GRANT to type). What the server cannot say of the base's place in its binary log keeps nobody."""
     probes = {f"probe {number}": sql for number, sql in enumerate(engine.grant_probes)}
     try:
-        answers = ask(client, credentials, {**fact_questions(engine, base), **probes}, ALL_VARIABLES)
+        answers = ask(
+            client, credentials, {**fact_questions(engine, base), **WHEREABOUTS, **probes}, ALL_VARIABLES
+        )
     except NotAnswered as silence:
         refused = refusal(silence, credentials)
         if str(refused) == NOT_RUNNING and (working := holder(data_dir)) and working.sure:
@@ -242,23 +245,17 @@ def _facts(engine: Engine, variables: dict[str, str], answers: Mapping[str, Answ
         why = answers["status"].error or "is InnoDB switched off?"
         raise Refused(503, f"the server does not tell InnoDB's log sequence number: {why}")
     binlogs = _binlogs(answers["binlogs"]) if variables["log_bin"] == "ON" else None
-    size, tablespaces = _data(data_dir, set(binlogs or ()))
+    found = survey(data_dir, set(binlogs or ()))
     return ServerFacts(
-        origin=Origin(
-            version=version.split("-", 1)[0],
-            data_dir=str(data_dir),
-            ibdata=_ibdata(data_dir, variables),
-            server_uuid=variables.get("server_uuid", ""),
-            elsewhere=_elsewhere(data_dir, variables),
-            encrypts=any(_value(variables, name).upper() not in ("", "OFF", "0") for name in ENCRYPTING),
-        ),
+        origin=of_server(answers, variables, found.links),
         lsn=lsn,
         binlogs=binlogs,
         gtid_at_base=None
         if answers["gtid"].error or _one(answers["gtid"]) == "NULL"
         else _one(answers["gtid"]),
-        data_bytes=size + max(0, lsn - (_number(status, _CHECKPOINTS) or lsn)),
-        tablespaces=tablespaces,
+        data_bytes=found.data_bytes + max(0, lsn - (_number(status, _CHECKPOINTS) or lsn)),
+        tablespaces=found.tablespaces,
+        problem=found.problem(),
     )
 
 
@@ -266,49 +263,3 @@ def _binlogs(answer: Answer) -> dict[str, int] | None:
     """Return the binary logs with their bytes, None where the server does not tell."""
     rows = [row for row in answer.rows if len(row) > 1 and row[1].isdigit()]
     return None if answer.error else {row[0]: int(row[1]) for row in rows}
-
-
-def _ibdata(data_dir: Path, variables: dict[str, str]) -> tuple[int, int]:
-    first = variables.get("innodb_data_file_path", "ibdata1:").split(":", 1)[0]
-    path = data_dir / _value(variables, "innodb_data_home_dir") / first
-    try:
-        return path.stat().st_ino, birth_time(path)
-    except OSError as error:
-        raise Refused(
-            503,
-            f"user mysql cannot read the server's data directory: {path}: {error.strerror}",
-        ) from error
-
-
-def _elsewhere(data_dir: Path, variables: dict[str, str]) -> dict[str, str]:
-    names = (
-        "innodb_data_home_dir",
-        "innodb_log_group_home_dir",
-        "innodb_undo_directory",
-        "aria_log_dir_path",
-    )
-    paths = {name: Path(os.path.realpath(data_dir / _value(variables, name))) for name in names}
-    return {name: str(path) for name, path in paths.items() if path != data_dir}
-
-
-def _value(variables: dict[str, str], name: str) -> str:
-    value = variables.get(name, "")
-    return "" if value == "NULL" else value
-
-
-def _data(data_dir: Path, binlogs: set[str]) -> tuple[int, int]:
-    """Return how many bytes a full backup copies of files, which are all but binary logs, redo log and temporary files;
-    and how many of these are tablespaces."""
-    total = tablespaces = 0
-    for root, folders, files in os.walk(data_dir):
-        if root == str(data_dir):
-            folders[:] = [name for name in folders if not name.startswith(OURS_IN_DATA_DIR)]
-        for name in files:
-            if name in binlogs or name.startswith(("ib_logfile", "ibtmp", "#ib_redo", "#sql")):
-                continue
-            try:
-                total += os.lstat(os.path.join(root, name)).st_size
-            except FileNotFoundError:
-                continue
-            tablespaces += name.endswith(".ibd")
-    return total, tablespaces

@@ -30,6 +30,12 @@ _LOG_HALF = 4 << 20
 _TAIL_LINES = 40
 _TAIL_CHARACTERS = 16_000
 _LINE_LIMIT = 4096
+_SERIOUS_LINES = 20
+_CAUSES = ("[ERROR]", "impossible", "an't ", "annot ", "Error:", "error", "FATAL", "failed")
+"""What marks a line as the cause of a failure, the surest first."""
+
+_SERIOUS = re.compile("|".join(map(re.escape, _CAUSES)))
+_HARMLESS = re.compile(r"\[Note\]|\[Warning\]|completed OK!|(?:Copying|Streaming|Skipping) ")
 _PAGE = b"; hex "
 CORRUPTED = "innodb_corrupted_pages"
 """A file of a backup that is none: it lists the pages of the server that could not be read well."""
@@ -48,6 +54,22 @@ class Checkpoints:
     from_lsn: Unsigned
     to_lsn: Unsigned
     last_lsn: Unsigned
+
+
+class Serious:
+    """The first lines of a tool's log that may say why it failed: its last ones often tell of what followed only."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Take one line."""
+        if len(self._lines) < _SERIOUS_LINES and _SERIOUS.search(line) and not _HARMLESS.search(line):
+            self._lines.append(line)
+
+    def text(self) -> str:
+        """Return them."""
+        return "\n".join(self._lines)
 
 
 class Output:
@@ -141,7 +163,7 @@ def run(
 
     The tool holds the job's lock beside us: whoever sees the lock free knows that nothing writes any more.
     """
-    last = ""
+    last, serious = "", Serious()
     with subprocess.Popen(
         argv,
         env=ENVIRONMENT,
@@ -158,15 +180,18 @@ def run(
             output.add(line)
             text = line.decode("utf-8", "replace").strip()
             last = text or last
+            serious.add(text)
             on_line(text)
-    judge(process.returncode, last, output.tail())
+    judge(process.returncode, last, output.tail(), serious.text())
 
 
-def judge(return_code: int, last_line: str, tail: str) -> None:
-    """Raise JobFailed unless the tool says that it has succeeded: exit code 0 and "completed OK!" in its last line."""
+def judge(return_code: int, last_line: str, tail: str, serious: str = "") -> None:
+    """Raise JobFailed unless the tool says that it has succeeded: exit code 0 and "completed OK!" in its last line. Why
+    it has not is looked for in the last lines of its log, and in those that were ``serious``."""
     if return_code == 0 and "completed OK!" in last_line:
         return
-    failure, cause = failures.known(tail), _cause(tail) or last_line
+    failure = failures.known(tail) or failures.known(serious)
+    cause = _cause(f"{serious}\n{tail}") or last_line
     if return_code < 0:
         said = f"the backup tool was ended by signal {-return_code}"
     else:
@@ -179,9 +204,9 @@ def _cause(tail: str) -> str:
     lines = [
         re.sub(r"^(\[\d+\] )?\d{4}-\d\d-\d\d +\d+:\d\d:\d\d (\d+ )?", "", line) for line in tail.splitlines()
     ]
-    for mark in ("[ERROR]", "Error:", "error", "FATAL", "failed"):
+    for mark in _CAUSES:
         for line in lines:
-            if mark in line and "completed OK!" not in line:
+            if mark in line and not _HARMLESS.search(line):
                 return " ".join(line.split())[:300]
     return ""
 

@@ -176,12 +176,13 @@ class Rig:
         """Return the checksum of every table of the running database."""
         return checksums(self.sandbox.database)
 
-    def tables_of(self, folder: Path) -> dict[str, str]:
-        """Return the checksum of every table in a restored folder, from a private server started on it."""
+    def tables_of(self, folder: Path, *options: str) -> dict[str, str]:
+        """Return the checksum of every table in a restored folder, from a private server with these options."""
         root, name = self.sandbox.root, f"proof-{next(self._numbers)}"
         who = self.sandbox.who.database
         server = Database(root / name, folder, root / "log" / f"{name}.log", root / "pids" / name, who)
         server.make_home()
+        server.add_options(*options)
         server.start()
         try:
             return checksums(server)

@@ -459,11 +459,12 @@ def test_lost_and_found_of_root_stays_and_a_schema_of_root_is_told(rig: Replacin
     owner = (rig.data / "shop").stat()
     os.chown(rig.data / "shop", 0, 0)
     try:
-        ended = rig.end(rig.replace())
+        order = {"id": "base", "target": "database", "replace": True}
+        status, line = rig.refused("POST", "/restore", order)
     finally:
         os.chown(rig.data / "shop", owner.st_uid, owner.st_gid)
-    assert ended["status"] == "failed"
-    assert "does not belong to user mysql" in ended["error"]
+    assert status == 409
+    assert "does not belong to user mysql" in line
     rig.is_whole(before)
 
 
