@@ -85,14 +85,20 @@ def _ended(services: Services, job_id: str, tell: Callable[[Progress], None]) ->
 
 
 def sentence(progress: Progress) -> str:
-    """Return how far a job is, such as ``copying 42% 1.2 GB of 2.9 GB, 340.0 MB/s, 5 s left``."""
+    """Return how far a job is, such as ``copying 42% 1.2 GB of 2.9 GB, 340.0 MB/s, 5 s left``.
+
+    Beside bytes stands their percentage; that of the whole job, which counts its start and its end too, where there are
+    none.
+    """
+    done, total = progress["bytes_done"], progress["bytes_total"]
     words = [printable(str(progress["phase"])) or "starting"]
-    if progress["percent"] is not None:
-        words.append(f"{progress['percent']}%")
-    if progress["bytes_done"]:
-        words.append(size(progress["bytes_done"]))
-        if progress["bytes_total"]:
-            words.append(f"of {size(progress['bytes_total'])}")
+    percent = 100 * done // total if done and total else progress["percent"]
+    if percent is not None and percent < 100:
+        words.append(f"{percent}%")
+    if done:
+        words.append(size(done))
+        if total:
+            words.append(f"of {size(total)}")
     told = [" ".join(words)]
     if progress["bytes_per_second"]:
         told.append(f"{size(progress['bytes_per_second'])}/s")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dev.demo_lib.data import CHANGE, LOAD, checksums, require_equal
+from dev.demo_lib.data import CHANGE, LOAD, checksums, require_equal, settle
 from dev.demo_lib.screen import Screen
 from dev.sandbox_lib import Sandbox, SandboxError
 from dev.sandbox_lib.database import Database
@@ -30,6 +30,7 @@ class Demo:
         """Do all steps; raise SandboxError at the first that goes wrong."""
         with self._screen.step("load sample data") as size:
             self._sandbox.sql(LOAD)
+            settle(self._sandbox.database)
             size.append(_size_of_tables(self._sandbox.database.data))
         self._backup("full")
         with self._screen.step("change, add and drop data"):

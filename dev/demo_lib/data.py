@@ -2,6 +2,7 @@
 
 from dev.sandbox_lib.database import Database
 from dev.sandbox_lib.errors import SandboxError
+from dev.sandbox_lib.processes import wait_until
 
 LOAD = """
 CREATE DATABASE shop;
@@ -23,7 +24,7 @@ CREATE DATABASE archive;
 USE archive;
 CREATE TABLE archive.events (id INT PRIMARY KEY, happened DATETIME NOT NULL, what VARCHAR(100) NOT NULL) ENGINE=Aria;
 INSERT INTO archive.events
-    SELECT seq, '2023-01-01' + INTERVAL seq SECOND, CONCAT('event ', SHA1(seq)) FROM seq_1_to_100000;
+    SELECT seq, '2023-01-01' + INTERVAL seq SECOND, CONCAT('event ', SHA1(seq)) FROM seq_1_to_5000;
 CREATE TABLE archive.by_year (id INT, year INT, text VARCHAR(80), PRIMARY KEY (id, year)) ENGINE=InnoDB
     PARTITION BY RANGE (year) (PARTITION old VALUES LESS THAN (2020), PARTITION new VALUES LESS THAN MAXVALUE);
 INSERT INTO archive.by_year SELECT seq, 2010 + seq % 16, SHA2(seq, 256) FROM seq_1_to_50000;
@@ -34,18 +35,19 @@ INSERT INTO media.pictures SELECT seq, REPEAT(UNHEX(SHA2(seq, 512)), 1500) FROM 
 CREATE TABLE media.to_be_dropped (id INT PRIMARY KEY) ENGINE=InnoDB;
 """
 
-# The sequences that rows are made from need a current schema, whichever.
+# A little of everything, as between two backups of a night: an incremental has the pages of InnoDB that were changed,
+# and the whole files of Aria. The sequences that rows are made from need a current schema, whichever.
 CHANGE = """
 USE shop;
-UPDATE shop.orders SET note = REPEAT(SHA1(id), 3) WHERE id % 20 = 0;
-DELETE FROM shop.orders WHERE id % 50 = 7;
-INSERT INTO shop.orders SELECT seq, 1 + seq % 60000, NOW(), 9.99, 'after the full backup' FROM seq_150001_to_160000;
+UPDATE shop.orders SET note = REPEAT(SHA1(id), 3) WHERE id BETWEEN 40000 AND 41000;
+DELETE FROM shop.orders WHERE id BETWEEN 70000 AND 70200;
+INSERT INTO shop.orders SELECT seq, 1 + seq % 60000, NOW(), 9.99, 'after the full backup' FROM seq_150001_to_152000;
 ALTER TABLE shop.customers ADD COLUMN loyal BOOLEAN NOT NULL DEFAULT FALSE;
-UPDATE shop.customers SET loyal = TRUE WHERE id % 3 = 0;
-INSERT INTO archive.events SELECT seq, NOW(), 'a late event' FROM seq_100001_to_110000;
+UPDATE shop.customers SET loyal = TRUE WHERE id < 1000;
+INSERT INTO archive.events SELECT seq, NOW(), 'a late event' FROM seq_5001_to_5100;
 DROP TABLE media.to_be_dropped;
 CREATE TABLE media.sounds (id INT PRIMARY KEY, content BLOB NOT NULL) ENGINE=InnoDB;
-INSERT INTO media.sounds SELECT seq, REPEAT(UNHEX(SHA1(seq)), 500) FROM seq_1_to_300;
+INSERT INTO media.sounds SELECT seq, REPEAT(UNHEX(SHA1(seq)), 500) FROM seq_1_to_30;
 """
 
 # The server rewrites the statistics of InnoDB whenever it likes; everything else must come back as it was.
@@ -55,6 +57,22 @@ WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('information_schema', '
 AND NOT (table_schema = 'mysql' AND table_name IN ('innodb_table_stats', 'innodb_index_stats'))
 ORDER BY 1
 """
+
+
+_SETTLED_BYTES, _SETTLED_SECONDS = 100_000, 60.0
+
+
+def settle(database: Database) -> None:
+    """Let the server write to its files what it has only in its log, as it does by itself in time: an incremental
+    begins where the log of its base did."""
+
+    def age() -> int:
+        return int(database.sql("SHOW GLOBAL STATUS LIKE 'Innodb_checkpoint_age'").split("\t")[1])
+
+    usual = database.sql("SELECT @@innodb_max_dirty_pages_pct")
+    database.sql("SET GLOBAL innodb_max_dirty_pages_pct = 0")
+    wait_until(lambda: age() < _SETTLED_BYTES, _SETTLED_SECONDS)
+    database.sql(f"SET GLOBAL innodb_max_dirty_pages_pct = {usual}")
 
 
 def checksums(database: Database) -> dict[str, str]:

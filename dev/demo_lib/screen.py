@@ -43,7 +43,7 @@ class Screen:
         done, total = int(progress.get("bytes_done") or 0), int(progress.get("bytes_total") or 0)
         words = [str(progress.get("phase") or "")]
         if total:
-            part = (progress.get("percent") or 0) / 100
+            part = min(1.0, done / total)
             words = [
                 f"[{'#' * round(part * _BAR):<{_BAR}}] {part:4.0%}",
                 f"{megabytes(done)} of {megabytes(total)}",

@@ -18,6 +18,7 @@ def main() -> int:
     work, target = CHECKOUT / "build" / "packages", CHECKOUT / "dist"
     try:
         work.mkdir(parents=True, exist_ok=True)
+        print(f"packing them as .{kind}, which takes a minute", file=sys.stderr)
         made = _KINDS[kind](release(), work, target)
         for old in set(target.glob(f"dbcalm[-_]*.{kind}")) - {made}:  # So that nobody takes an old one.
             old.unlink()

@@ -192,6 +192,22 @@ def test_a_full_that_stands_in_says_why(dbcalm: Cli, service: FakeMysqlService) 
     assert done.stdout.endswith(f"; {note}\n")
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ({"percent": 30}, "copying 42% 420 B of 1.0 kB, 100 B/s, 6 s left"),
+        (
+            {"percent": 99, "phase": "syncing", "bytes_done": 1000},
+            "syncing 1.0 kB of 1.0 kB, 100 B/s, 6 s left",
+        ),
+        ({"percent": 7, "phase": "", "bytes_done": 0}, "starting 7%, 100 B/s, 6 s left"),
+        ({"percent": None, "bytes_total": 0}, "copying 420 B, 100 B/s, 6 s left"),
+    ],
+)
+def test_the_percentage_beside_bytes_is_that_of_these_bytes(told: dict[str, object], shown: str) -> None:
+    assert waiting.sentence({**COPYING, **told}) == shown
+
+
 def test_waiting_ends_with_the_backup(dbcalm: Cli, service: FakeMysqlService) -> None:
     waits = Waiting(dbcalm, "backup", "full", "--id", "one")
     service.progress[waits.job_id] = COPYING
