@@ -10,6 +10,7 @@ from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd import backup, capacity, likeness, preflight, restore, storing, synthetic
 from dbcalm_mariadb_cmd.adapter import running
 from dbcalm_mariadb_cmd.adapter.origin import noted_settings
+from dbcalm_mariadb_cmd.adapter.tool import find
 from dbcalm_mariadb_cmd.adopt import link, read
 from dbcalm_mariadb_cmd.amounts import minute, size, span
 from dbcalm_mariadb_cmd.builder import ENGINES
@@ -54,6 +55,10 @@ _NOT_TOLD = ("job_id", "or_full", "identity")
 _KEYS_APART = (
     "the server encrypts its tables or logs: their keys are in no backup, and without them none can be restored; "
     "keep a copy of them elsewhere"
+)
+_NO_KEYS = (
+    "the server encrypts by itself, with keys that are in no backup; "
+    "more can be proven while it runs with file_key_management and a key file that user mysql can read"
 )
 _TOLD_REASONS = 3
 _LONGEST_REASON = 400
@@ -167,7 +172,8 @@ class Planner:
         Where the level that was asked for cannot be had here by any means, it is a lower one, and the note says so."""
         settings = self._settings
         ids, chain = preflight.chain_as_it_is(settings.backup_dir, command.id)
-        level, note = self._provable(command, chain)
+        found = self._ways() if command.level > INTACT else running.NO_WAYS
+        level, note = self._provable(command, chain, found)
         effort, short = capacity.for_restore(storing.effort(settings), capacity.available_memory())
         places, programs = self._places(None), preflight.NO_TOOLS
         if level > INTACT:
@@ -189,7 +195,9 @@ class Planner:
             level=level,
             innochecksum=programs.innochecksum,
             server=programs.server,
-            likeness=self._likeness(programs.client) if level == RUNS else (),
+            likeness=tuple(likeness.options(found.settings, found.plugins, found.plugin_dir))
+            if level == RUNS
+            else (),
             assertions=settings.verify_assertions,
             schedule_id=command.schedule_id,
         )
@@ -206,10 +214,13 @@ class Planner:
         words = "" if commands else f"read {', '.join(ids)}"
         return Plan(job, commands, event, answer, words, identity=command.identity)
 
-    def _likeness(self, client: str) -> tuple[str, ...]:
-        """Return the options that make a server of our own like the one that is backed up."""
-        found = running.ways(running.Running(client, str(self._settings.backup_credentials_file)))
-        return tuple(likeness.options(found.settings, found.plugins, found.plugin_dir))
+    def _ways(self) -> running.Ways:
+        """Return how the running server reads its data, as far as it says so."""
+        try:
+            client = find(self._settings.client_bin, ENGINES[self._settings.db_type].clients)
+        except Refused:
+            return running.NO_WAYS  # Whatever needs a client says that there is none.
+        return running.ways(running.Running(str(client), str(self._settings.backup_credentials_file)))
 
     def adopt(self, command: AdoptBackup) -> Plan:
         """Plan to take over a backup that somebody else has made."""
@@ -236,8 +247,11 @@ class Planner:
         )
         return Plan(job, [], event, answer, f"read {folder}")
 
-    def _provable(self, command: VerifyBackup, chain: list[Manifest]) -> tuple[int, str | None]:
-        """Return the level to which this chain can be proven here, and why that is less than was asked for."""
+    def _provable(
+        self, command: VerifyBackup, chain: list[Manifest], found: running.Ways
+    ) -> tuple[int, str | None]:
+        """Return the level to which this chain can be proven here, with the ways of the running server, and why that is
+        less than was asked for."""
         settings, level = self._settings, command.level
         if level == INTACT:
             return level, None
@@ -247,8 +261,8 @@ class Planner:
         closed = command.identity is None and settings.encryption_identity_file is None
         if closed and any(link.recipients for link in chain):
             return INTACT, "level 1 only: it is encrypted, and encryption_identity_file is not set"
-        if newest.server.encrypts:
-            return INTACT, "level 1 only: the server encrypts by itself, with keys that are in no backup"
+        if newest.server.encrypts and not _readable(likeness.keys_of(found.settings, found.plugins)):
+            return INTACT, f"level 1 only: {_NO_KEYS}"
         if level == RUNS and newest.engine != "mariadb":
             return APPLIES, "level 2 only: level 3 is for MariaDB"
         try:
@@ -511,6 +525,12 @@ def _some(places: dict[str, str]) -> str:
     named = [f"{name} ({path})" for name, path in whole_databases_first]
     more = f" and {len(named) - _TOLD_REASONS} more" if len(named) > _TOLD_REASONS else ""
     return ", ".join(named[:_TOLD_REASONS]) + more
+
+
+def _readable(keys: list[str]) -> bool:
+    """Tell whether there are options with keys, and user mysql can read the files that they name."""
+    paths = [option.partition("=")[2].removeprefix("FILE:") for option in keys]
+    return bool(keys) and all(os.access(path, os.R_OK) for path in paths if path.startswith("/"))
 
 
 def _told(command: FullBackup | IncrementalBackup | RestoreBackup | VerifyBackup) -> dict[str, object]:

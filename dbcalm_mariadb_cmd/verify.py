@@ -6,7 +6,8 @@ of the host is none of the backup. Nothing but the proofs is changed, and what w
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EIO
 from pathlib import Path
@@ -223,7 +224,8 @@ def _bring_back(
     """Make the chain whole aside, and look through what that gives; return what else there is to say."""
     then = _PAGES_TAKE + (_RUNNING_TAKES if job.level == RUNS else 0.0)
     began = time.monotonic()
-    progress = restore.make_whole(job, output, lock, identity, then=then)
+    with _keys_doubted(job):
+        progress = restore.make_whole(job, output, lock, identity, then=then)
     took = round(time.monotonic() - began, 3)
     size = sum(state.st_size for _, state in walk(job.data))
     progress.phase("checking pages", _PAGES_TAKE * size, size)
@@ -244,6 +246,20 @@ def _bring_back(
     seconds = round(took + ran.seconds, 3)
     witness.reached(job.chain[-1:], job.level, seconds, server_faults=ran.server_faults)
     return ran.note
+
+
+@contextmanager
+def _keys_doubted(job: VerifyJob) -> Iterator[None]:
+    """Make of a fault no fault of the backup where the server's keys may be at fault: with others than those of its
+    time, what is encrypted looks like damage. That its bytes are those that were stored has been seen then."""
+    try:
+        yield
+    except BackupFault as fault:
+        if fault.level == INTACT or not read_manifest(job.places.backup(job.chain[-1])).server.encrypts:
+            raise
+        raise JobFailed(
+            f"{fault}; or the keys of the server are others than when it was made", fault.return_code
+        ) from fault
 
 
 @dataclass(frozen=True)
@@ -274,7 +290,10 @@ def _run(job: VerifyJob, output: Output, lock: int) -> _Ran:
     except private.ServerEnded as failure:
         if is_of_host(failure.return_code, failure.failure):
             raise
-        raise BackupFault(newest.id, RUNS, f"backup {newest.id}: {failure}", failure.return_code) from failure
+        with _keys_doubted(job):
+            raise BackupFault(
+                newest.id, RUNS, f"backup {newest.id}: {failure}", failure.return_code
+            ) from failure
     except ValueError as error:
         raise JobFailed(f"the server of our own does not tell of its tables: {error}") from error
     unseen = [f"{table}: {why}" for table, why in sorted(checked.unseen.items())] + faults.unseen

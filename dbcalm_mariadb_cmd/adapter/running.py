@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.rows import Row, ask
 from dbcalm_mariadb_cmd.builder import asking_argv
-from dbcalm_mariadb_cmd.likeness import PLUGIN_DIR, SETTINGS
+from dbcalm_mariadb_cmd.likeness import KEY_SETTINGS, PLUGIN_DIR, SETTINGS
 
 _DENIED = re.compile(r"ERROR (?:1142|1143|1044|1227)\b")
 _SILENT = re.compile(r"ERROR (?:20\d\d|1040|1045|1130|1205|1698|1862|1969|4151)\b")
@@ -46,22 +46,25 @@ class Running:
 
 @dataclass(frozen=True)
 class Ways:
-    """How a running server reads its data: the values of SETTINGS, the files of its loaded plugins, and where these
-    lie. All are empty where no server answers."""
+    """How a running server reads its data: the values of SETTINGS and KEY_SETTINGS, the files of its loaded plugins,
+    and where these lie. All are empty where no server answers."""
 
     settings: dict[str, str]
     plugins: frozenset[str]
     plugin_dir: str
 
 
+NO_WAYS = Ways({}, frozenset(), "")
+
+
 def ways(server: Running) -> Ways:
     """Ask a running server for its ways."""
-    names = ", ".join(f"'{name}'" for name in (*SETTINGS, PLUGIN_DIR))
+    names = ", ".join(f"'{name}'" for name in (*SETTINGS, *KEY_SETTINGS, PLUGIN_DIR))
     try:
         variables = server.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names});\n")
         plugins = server.rows("SHOW PLUGINS;\n")
     except (Silent, ValueError):
-        return Ways({}, frozenset(), "")
+        return NO_WAYS
     values = {row[0] or "": row[1] or "" for row in variables}
     plugin_dir = values.pop(PLUGIN_DIR, "")
     return Ways(values, frozenset(row[3] for row in plugins if row[1] == "ACTIVE" and row[3]), plugin_dir)

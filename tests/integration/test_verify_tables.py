@@ -42,6 +42,9 @@ def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 def _tidied(rig: Rig) -> Iterator[None]:
     """Leave no table that another test would hear of."""
     yield
+    keys = rig.sandbox.root / "mariadb" / "keys.txt"
+    if "keys.txt" in (keys.with_name("my.cnf")).read_text():
+        return  # The tests from there on need nothing of this.
     rig.everything_runs()
     databases = ("hidden", "old", "packed", *NAMES)
     rig.sandbox.sql("".join(f"DROP DATABASE IF EXISTS {quoted(name)};" for name in databases))
@@ -292,8 +295,44 @@ def test_a_server_of_our_own_has_the_plugins_of_theirs(rig: Rig) -> None:
     assert "packed.pages: it is compressed by LZ4" in status["note"]
 
 
+@needs_plugins
+def test_a_server_that_encrypts_is_looked_at_with_its_keys(rig: Rig) -> None:
+    keys = rig.sandbox.root / "mariadb" / "keys.txt"
+    keys.write_text(f"1;{'a7' * 32}\n")
+    os.chown(keys, rig.data.stat().st_uid, rig.data.stat().st_gid)
+    rig.sandbox.add_options(
+        "plugin_load_add=file_key_management.so", f"file_key_management_filename={keys}",
+        "innodb_encrypt_tables=ON", "innodb_encrypt_log=ON", "aria_encrypt_tables=ON",
+    )  # fmt: skip
+    rig.sandbox.sql(
+        "CREATE DATABASE packed; CREATE TABLE packed.secret (id INT PRIMARY KEY, body TEXT) ENCRYPTED=YES;"
+        "INSERT INTO packed.secret SELECT seq, SHA1(seq) FROM shop.seq_1_to_1000;"
+        "CREATE TABLE packed.aria (id INT PRIMARY KEY) ENGINE=Aria SELECT seq AS id FROM shop.seq_1_to_1000"
+    )
+    rig.backup(id="secret-0", form="folder")
+    rig.backup(id="secret-1", type="incremental", from_backup_id="secret-0")
+    status = verified(rig, "secret-1", 3)
+    assert (status["status"], status["error"], status["note"]) == ("success", None, None)
+    assert proof(rig, "secret-1") == (3, None)
+    # With other keys, what is encrypted looks like damage: that is no fault of the backup.
+    keys.write_text(f"1;{'b8' * 32}\n")
+    status = verified(rig, "secret-1", 2)
+    assert (status["reason"], proof(rig, "secret-1")) == ("error", (3, None))
+    assert "or the keys of the server are others than when it was made" in status["error"]
+    # Without any, it is not looked at.
+    keys.unlink()
+    status = verified(rig, "secret-0", 3)
+    assert (status["status"], proof(rig, "secret-0")) == ("success", (1, None))
+    assert status["note"].startswith(
+        "level 1 only: the server encrypts by itself, with keys that are in no backup"
+    )
+
+
 def test_names_are_the_same_in_capitals_where_they_are_so_in_the_server(rig: Rig) -> None:
     """From here on the sandbox has another server."""
+    keys = rig.sandbox.root / "mariadb" / "keys.txt"
+    keys.write_text(f"1;{'a7' * 32}\n")  # The option file may name them.
+    os.chown(keys, rig.data.stat().st_uid, rig.data.stat().st_gid)
     rig.sandbox.renew_db("lower_case_table_names=1", "sql_mode=ANSI_QUOTES")
     rig.sandbox.sql(
         "CREATE DATABASE Shop; CREATE TABLE Shop.Orders (id INT PRIMARY KEY); INSERT INTO Shop.Orders VALUES (1)"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dbcalm_mariadb_cmd.likeness import options
+from dbcalm_mariadb_cmd.likeness import KEY_PLUGIN, keys_of, options
 
 
 def test_known_settings_and_plugins_are_taken_over() -> None:
@@ -38,3 +38,17 @@ def test_no_other_plugin_is_loaded(name: str) -> None:
 @pytest.mark.parametrize("folder", ["relative", "/a\nb"])
 def test_a_folder_that_is_none_is_left_out(folder: str) -> None:
     assert "--plugin-dir" not in " ".join(options({}, ["ha_archive.so"], folder))
+
+
+def test_keys_are_taken_from_a_file_and_no_password_is_passed_on() -> None:
+    file = {"file_key_management_filename": "/etc/keys", "file_key_management_filekey": "FILE:/etc/secret"}
+    keys = [
+        "--loose-file-key-management-filename=/etc/keys",
+        "--loose-file-key-management-filekey=FILE:/etc/secret",
+    ]
+    assert keys_of(file, [KEY_PLUGIN]) == keys
+    assert options(file, [KEY_PLUGIN], "/p")[-3:] == ["--plugin-load-add=file_key_management.so", *keys]
+    assert keys_of(file, []) == []
+    assert keys_of({**file, "file_key_management_filekey": "a password"}, [KEY_PLUGIN]) == []
+    assert keys_of({**file, "file_key_management_filename": ""}, [KEY_PLUGIN]) == []
+    assert keys_of({**file, "file_key_management_digest": "sha1 --user=root"}, [KEY_PLUGIN]) == []
