@@ -35,15 +35,20 @@ _NO_CHECK = "The storage engine for the table doesn't support check"
 _ENGINES = "SELECT ENGINE FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT');\n"
 _NOT_OURS = "which the server of our own has not"
 _LACKING = (
-    (re.compile(r"Unknown storage engine '([^']*)'"), "it is of engine"),
+    (re.compile(r"Unknown storage engine '([^']*)'"), f"it is of engine {{}}, {_NOT_OURS}"),
     (
         re.compile(r"MariaDB tried to use the (\S+) compression, but its provider plugin is not loaded"),
-        "it is compressed by",
+        f"it is compressed by {{}}, {_NOT_OURS}",
     ),
-    (re.compile(r"Unknown data type: '([^']*)'"), "it has a column of type"),
-    (re.compile(r"Unknown collation: '([^']*)'"), "it has the collation"),
-    (re.compile(r"Plugin '([^']*)' is not loaded"), "it needs the plugin"),
+    (re.compile(r"Unknown data type: '([^']*)'"), f"it has a column of type {{}}, {_NOT_OURS}"),
+    (re.compile(r"Unknown collation: '([^']*)'"), f"it has the collation {{}}, {_NOT_OURS}"),
+    (re.compile(r"Plugin '([^']*)' is not loaded"), f"it needs the plugin {{}}, {_NOT_OURS}"),
+    (
+        re.compile(r"Table (upgrade|rebuild) required\..*", re.DOTALL),
+        "it is of an older server, which takes its {} in the server: mariadb-upgrade",
+    ),
 )
+"""What keeps a server from looking at a table that may be as good as any, and the words for it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -68,17 +73,19 @@ _ON_ONE_LINE = {number: f"\\x{number:02x}" for number in (*range(32), *range(127
 @dataclass
 class Checked:
     """What was found: a few words for each table that is ``bad``, and for each that was not looked at (``unseen``).
+    Those ``without`` are of an engine that has no check: nobody can look at them, as at those in memory and sequences.
     ``good`` counts the others. ``files`` are the files of each table, by the path that they all begin with."""
 
     good: int = 0
     bad: dict[Table, str] = field(default_factory=dict)
     unseen: dict[Table, str] = field(default_factory=dict)
+    without: list[Table] = field(default_factory=list)
     files: dict[Table, str] = field(default_factory=dict)
 
 
 def look(ask: Ask, data: Path) -> Checked:
-    """Have a server check every table and view of its data; return what it found. A table that it does not list, or of
-    which it says nothing, is bad. Raise what ``ask`` raises beside ValueError, or ValueError if it cannot list them."""
+    """Have a server check every table and view of its data; return what it found. A table of which it says
+    nothing is bad. Raise what ``ask`` raises beside ValueError, or ValueError if it cannot list them."""
     checked = Checked(files=_listed(ask))
     answers: list[Said] = []
     at_once(lambda some: answers.append(asked(ask, some)), _portions(checked.files), _AT_ONCE)
@@ -89,8 +96,8 @@ def look(ask: Ask, data: Path) -> Checked:
     for schema, name in _definitions(data):
         if f"{schema}/{name}" not in known:
             table = Table(schema, name)
-            checked.bad[table] = "the server does not list it"
-            checked.files[table] = f"{schema}/{name}"
+            # The server goes by the names of files alone, as where a table's has capitals that it has been forbidden.
+            checked.unseen[table] = "the server does not list it"
     return checked
 
 
@@ -178,7 +185,7 @@ def judge(said: Mapping[Table, Sequence[tuple[str, str]]], checked: Checked) -> 
         if lacking:
             checked.unseen[table] = lacking
         elif not grave and [text for _, text in messages] == [_NO_CHECK]:
-            checked.unseen[table] = "its storage engine has no check"
+            checked.without.append(table)
         elif len(grave) == 1 and grave[0][0] == "status" and grave[0][1] in _FINE:
             checked.good += 1
         else:
@@ -190,7 +197,7 @@ def _lacking(text: str) -> str | None:
     # The whole text is compared: others repeat the table's name, and that may be anything.
     for pattern, words in _LACKING:
         if found := pattern.fullmatch(text):
-            return f"{words} {printed(found[1])}, {_NOT_OURS}"
+            return words.format(printed(found[1]))
     return None
 
 

@@ -19,9 +19,9 @@ from dbcalm_mariadb_cmd.adapter.small import open_regular, read_small
 from dbcalm_mariadb_cmd.checks import Ask, Checked, Table, asked, judge
 from dbcalm_mariadb_cmd.definitions import definition, is_view
 
-_INDEXES = (".MYI", ".MAI")
+_NOTED_IN = (".MYI", ".MAI", ".CSM", ".ARZ")
 _HEAD = 1 << 16
-"""Bytes at the beginning of an index file in which CHECK TABLE notes what it has found, and more."""
+"""Bytes at the beginning of such a file in which CHECK TABLE notes what it has found, and more."""
 
 _CHUNK = 1 << 20
 _SECONDS = 600.0
@@ -32,6 +32,8 @@ _PASSES = re.compile(
 """What a server may say of a table that has nothing: in doubt, as names are in it too, it has said nothing."""
 
 _ACCOUNT = re.compile(r"to user '([^']*)'@'([^']*)'")
+_NO_DEFINITION = "Incorrect information in file"
+_NO_FILE = '"Tablespace is missing for a table" from storage engine InnoDB'
 _PAIRS = re.compile(rb"`((?:[^`]|``)+)`\.`((?:[^`]|``)+)`")
 _OF_INNODB = {".frm", ".par", ".ibd", ".isl", ".cfg"}
 """How the names of files end of a table of which more may lie in the system tablespace."""
@@ -39,8 +41,8 @@ _OF_INNODB = {".frm", ".par", ".ibd", ".isl", ".cfg"}
 
 @dataclass(frozen=True)
 class Copy:
-    """What was brought back: its folder, the server of our own on it, and the beginnings of its index files as they
-    were before that server was started."""
+    """What was brought back: its folder, the server of our own on it, and the beginnings of files in which
+    a check is noted, as they were before that server was started."""
 
     data: Path
     ask: Ask
@@ -70,11 +72,11 @@ class _Verdict:
 
 
 def heads(data: Path) -> dict[str, bytes]:
-    """Return the checksum of the beginning of each index file."""
+    """Return the checksum of the beginning of each file in which a check is noted."""
     return {
         str(path.relative_to(data)): _head(path)
         for path in data.glob("*/*")
-        if path.suffix in _INDEXES and path.is_file()
+        if path.suffix in _NOTED_IN and path.is_file()
     }
 
 
@@ -84,7 +86,7 @@ def blame(checked: Checked, copy: Copy, running: Running, live: Path, told_befor
     blame, before = Blame(), set(told_before)
     for table, said in sorted(checked.bad.items()):
         sentence = f"{table}: {said}"
-        remedy = f"{sentence}; {_remedy(table, copy.data / checked.files[table])}"
+        remedy = f"{sentence}; {_remedy(table, said, copy.data / checked.files[table])}"
         verdict = _verdict(table, checked.files[table], said, copy, running, live)
         # It was the server's fault when it could be asked, whatever has become of it there since.
         if verdict.in_server or (verdict.in_server is None and remedy in before):
@@ -128,7 +130,9 @@ def _by_files(files: str, said: str, copy: Copy, running: Running, live: Path) -
     ours = _parts(copy.data / files)
     if ours != _parts(live / files) or ".frm" not in ours:
         return None
-    if not all(_same(files + part, copy, live) for part in ours):
+    kinds = {part[part.rfind(".") :] for part in ours}
+    # What InnoDB writes to its files meanwhile says nothing of one that is missing.
+    if not all(_same(files + part, copy, live) for part in ours if not part.endswith(".ibd")):
         return None
     found = definition(live / files)
     if is_view(found):
@@ -136,10 +140,9 @@ def _by_files(files: str, said: str, copy: Copy, running: Running, live: Path) -
     if ".MRG" in ours:
         missing = _missing(_merged(live / f"{files}.MRG"), copy.data)
         return _Verdict(True) if missing and not set(missing) - set(_missing(missing, live)) else None
-    kinds = {part[part.rfind(".") :] for part in ours}
     if kinds - _OF_INNODB:
         return _Verdict(True)  # All of its data lies in files of its own.
-    return _Verdict(True) if ".ibd" not in kinds and _is_lost(files, running) else None
+    return _Verdict(True) if _is_lost(files, running, live) else None
 
 
 def _of_view(named: Mapping[str, str], said: str, data: Path, live: Path) -> _Verdict | None:
@@ -169,7 +172,7 @@ def _same(name: str, copy: Copy, live: Path) -> bool:
     """Tell whether a file is the same in the copy, before the server of our own has touched it, and in the server."""
     if not stat.S_ISREG((live / name).lstat().st_mode):
         return False
-    if name.endswith(_INDEXES):
+    if name.endswith(_NOTED_IN):
         return copy.heads.get(name) == _head(live / name) and _equal(copy.data / name, live / name, _HEAD)
     return _equal(copy.data / name, live / name, 0)
 
@@ -213,36 +216,39 @@ def _merged(merge: Path) -> set[str]:
     return {name.removeprefix("./") if "/" in name else f"{merge.parent.name}/{name}" for name in names}
 
 
-def _is_lost(files: str, running: Running) -> bool:
-    """Tell whether InnoDB in the server does not know this table, or misses its file."""
+def _is_lost(files: str, running: Running, live: Path) -> bool:
+    """Tell whether InnoDB in the server does not know this table, or misses a file of it."""
+    # The name is the one that its file has, in hexadecimal: nothing in it can end a text.
+    name, begins = files.encode().hex(), len(files) + 3
     try:
-        # The name is the one that its file has: the server writes no quotes into that.
-        name = files.encode().hex()
         rows = running.rows(
             "SET SESSION sql_select_limit = 1000000;\n"
-            "SELECT SPACE FROM information_schema.INNODB_SYS_TABLES "  # In hexadecimal, as in no text.
-            f"WHERE NAME = x'{name}' OR LEFT(NAME, {len(files) + 3}) IN (x'{name}235023', x'{name}237023');\n"
+            "SELECT NAME, SPACE FROM information_schema.INNODB_SYS_TABLES "
+            f"WHERE NAME = x'{name}' OR LEFT(NAME, {begins}) IN (x'{name}235023', x'{name}237023');\n"
         )
     except (Denied, Silent, ValueError):
         return False
-    return all(row != ("0",) for row in rows)
+    return not rows or any(space != "0" and not (live / f"{known}.ibd").exists() for known, space in rows)
 
 
-def _remedy(table: Table, files: Path) -> str:
+def _remedy(table: Table, said: str, files: Path) -> str:
     """Return what puts a table of the server right."""
     name, parts = f"{quoted(table.schema)}.{quoted(table.name)}".translate(_PRINTED), _parts(files)
-    if any(part.endswith((".MYD", ".MAD")) for part in parts):
-        words = shlex.join([table.schema, table.name])
-        return f"put it right in the server with: mariadb-check --repair {words}"
-    if ".MRG" in parts:
+    kinds = {part[part.rfind(".") :] for part in parts}
+    or_drop = f"restore it from an earlier backup, or remove it with: DROP TABLE {name}"
+    if is_view(definition(files)):
+        return f"create what it asks for, or remove it with: DROP VIEW {name}"
+    if said.startswith(_NO_DEFINITION):
+        return f"its definition is broken in the server: {or_drop}"
+    if ".MRG" in kinds:
         return (
             f"give it other tables with ALTER TABLE {name} UNION=(...), or remove it with: DROP TABLE {name}"
         )
-    if is_view(definition(files)):
-        return f"create what it asks for, or remove it with: DROP VIEW {name}"
-    if any(part.endswith(".ibd") for part in parts):
+    if kinds - _OF_INNODB:
+        return f"put it right in the server with: mariadb-check --repair {shlex.join([table.schema, table.name])}"
+    if ".ibd" in kinds and not said.endswith(_NO_FILE):
         return f"rebuild it in the server with ALTER TABLE {name} FORCE, or restore it from an earlier backup"
-    return f"its data is missing in the server: restore it from an earlier backup, or remove it with: DROP TABLE {name}"
+    return f"its data is missing in the server: {or_drop}"
 
 
 _PRINTED = dict.fromkeys((*range(32), 127), "?")

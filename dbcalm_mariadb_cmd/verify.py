@@ -298,6 +298,7 @@ def _run(job: VerifyJob, output: Output, lock: int) -> _Ran:
         raise JobFailed(f"the server of our own does not tell of its tables: {error}") from error
     unseen = [f"{table}: {why}" for table, why in sorted(checked.unseen.items())] + faults.unseen
     _log(output, "not looked at", unseen)
+    _log(output, "of an engine that has no check", [str(table) for table in sorted(checked.without)])
     _log(output, "bad in the server too", faults.server)
     _log(output, "damaged", faults.backup)
     if faults.backup:

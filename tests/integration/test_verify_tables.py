@@ -155,6 +155,9 @@ OLD_FAULTS = {
     "old.view of nowhere": "DROP VIEW `old`.`view of nowhere`",
     "old.crashed": "mariadb-check --repair old crashed",
     "old.no data": "DROP TABLE `old`.`no data`",
+    "old.parts": "DROP TABLE `old`.`parts`",
+    "old.lines": "mariadb-check --repair old lines",
+    "old.undefined": "its definition is broken in the server",
 }
 """Tables that are bad in the server, and what puts each right."""
 
@@ -170,7 +173,13 @@ def spoil_the_server(rig: Rig) -> None:
         "CREATE TABLE nowhere.base (id INT); CREATE VIEW `view of nowhere` AS SELECT * FROM nowhere.base;"
         "DROP DATABASE nowhere; CREATE TABLE `no data` (id INT) ENGINE=Aria;"
         "CREATE TABLE crashed (id INT PRIMARY KEY, body VARCHAR(200)) ENGINE=MyISAM;"
-        "INSERT INTO crashed SELECT seq, SHA1(seq) FROM seq_1_to_200; FLUSH TABLES"
+        "INSERT INTO crashed SELECT seq, SHA1(seq) FROM seq_1_to_200;"
+        "CREATE TABLE parts (id INT) PARTITION BY HASH(id) PARTITIONS 3; INSERT INTO parts VALUES (1), (2), (3);"
+        "CREATE TABLE `lines` (id INT NOT NULL) ENGINE=CSV; INSERT INTO `lines` VALUES (1);"
+        "CREATE TABLE undefined (id INT) ENGINE=MyISAM; CREATE TABLE memory (id INT) ENGINE=MEMORY;"
+        "CREATE VIEW `view of lost` AS SELECT id FROM parts; CREATE SEQUENCE counted;"
+        "CREATE TABLE `column` (id INT, c INT); CREATE VIEW `view of column` AS SELECT c FROM `column`;"
+        "ALTER TABLE `column` DROP COLUMN c; FLUSH TABLES"
     )
     rig.sandbox.stop_db()
     folder = rig.data / "old"
@@ -180,6 +189,9 @@ def spoil_the_server(rig: Rig) -> None:
     for kind in ("MAI", "MAD"):
         (folder / f"no@0020data.{kind}").unlink()
     spoil(folder / "crashed.MYD")
+    (folder / "parts#P#p1.ibd").unlink()
+    (folder / "lines.CSV").write_text('garbage"\n')
+    (folder / "undefined.frm").write_bytes(b"")
     rig.sandbox.start_db()
 
 
@@ -197,7 +209,11 @@ def test_what_is_as_old_as_the_server_spoils_no_backup(rig: Rig) -> None:
         told = {line.partition(": ")[2] for line in log_of(rig, status).splitlines()}
         for table, remedy in OLD_FAULTS.items():
             assert any(f": {table}: " in f": {line}" and remedy in line for line in told), (table, told)
-        assert len(told) == len(OLD_FAULTS)
+        assert {line for line in told if not any(table in line for table in OLD_FAULTS)} == {
+            "of an engine that has no check: old.counted", "of an engine that has no check: old.memory",
+            "not looked at: old.view of column: Unknown column 'old.column.c' in 'SELECT'; it is a view, which the "
+            "server of our own cannot open",
+        }  # fmt: skip
     attention = rig.api.call("GET", "/ready")["attention"]
     assert sum("a table of the server is bad, and so it is in backup old-1" in one for one in attention) == 3
     assert not any("see whether the disk is good" in one and "old-" in one for one in attention)
