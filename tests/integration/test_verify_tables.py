@@ -2,13 +2,16 @@
 was no better in the server is told as the server's; and a server of our own reads them as theirs did."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dev.sandbox_lib.database import PLUGINS
+from dev.sandbox_lib.errors import SandboxError
 from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
 from tests.integration.test_verify import proof, recompute, verified
 
@@ -42,11 +45,13 @@ def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 def _tidied(rig: Rig) -> Iterator[None]:
     """Leave no table that another test would hear of."""
     yield
-    keys = rig.sandbox.root / "mariadb" / "keys.txt"
-    if "keys.txt" in (keys.with_name("my.cnf")).read_text():
-        return  # The tests from there on need nothing of this.
+    if "keys.txt" in (rig.sandbox.root / "mariadb" / "my.cnf").read_text():
+        return  # That was the last one, and its server does not start again.
     rig.everything_runs()
-    databases = ("hidden", "old", "packed", *NAMES)
+    with suppress(SandboxError):  # What was spoilt is in the way of its folder's end.
+        rig.sandbox.sql("DROP DATABASE IF EXISTS old")
+    shutil.rmtree(rig.data / "old", ignore_errors=True)
+    databases = ("hidden", "packed", *NAMES)
     rig.sandbox.sql("".join(f"DROP DATABASE IF EXISTS {quoted(name)};" for name in databases))
     rig.sandbox.sql("".join(f"DROP VIEW IF EXISTS shop.{quoted(f'v {name}')};" for name in NAMES))
     rig.sandbox.sql(
@@ -213,6 +218,8 @@ def test_what_is_as_old_as_the_server_spoils_no_backup(rig: Rig) -> None:
             "of an engine that has no check: old.counted", "of an engine that has no check: old.memory",
             "not looked at: old.view of column: Unknown column 'old.column.c' in 'SELECT'; it is a view, which the "
             "server of our own cannot open",
+            'not looked at: old.view of lost: Got error 194 "Tablespace is missing for a table" from storage engine '
+            "InnoDB; it is a view, which the server of our own cannot open",
         }  # fmt: skip
     attention = rig.api.call("GET", "/ready")["attention"]
     assert sum("a table of the server is bad, and so it is in backup old-1" in one for one in attention) == 3
@@ -311,8 +318,25 @@ def test_a_server_of_our_own_has_the_plugins_of_theirs(rig: Rig) -> None:
     assert "packed.pages: it is compressed by LZ4" in status["note"]
 
 
+def test_names_are_the_same_in_capitals_where_they_are_so_in_the_server(rig: Rig) -> None:
+    """From here on the sandbox has another server."""
+    rig.sandbox.renew_db("lower_case_table_names=1", "sql_mode=ANSI_QUOTES")
+    rig.sandbox.sql(
+        "CREATE DATABASE Shop; CREATE TABLE Shop.Orders (id INT PRIMARY KEY); INSERT INTO Shop.Orders VALUES (1)"
+    )
+    rig.backup(id="capitals")
+    asked = [
+        {"sql": "SELECT COUNT(*) FROM Shop.Orders", "at_least": 1},
+        {"sql": 'SELECT COUNT(*) FROM "SHOP"."ORDERS"', "at_least": 1},
+    ]
+    with rig.configured("dbcalm-mariadb-cmd", verify_assertions=asked):
+        status = verified(rig, "capitals", 3)
+    assert (status["status"], status["error"], status["note"]) == ("success", None, None)
+
+
 @needs_plugins
 def test_a_server_that_encrypts_is_looked_at_with_its_keys(rig: Rig) -> None:
+    """The last test of this server."""
     keys = rig.sandbox.root / "mariadb" / "keys.txt"
     keys.write_text(f"1;{'a7' * 32}\n")
     os.chown(keys, rig.data.stat().st_uid, rig.data.stat().st_gid)
@@ -342,22 +366,3 @@ def test_a_server_that_encrypts_is_looked_at_with_its_keys(rig: Rig) -> None:
     assert status["note"].startswith(
         "level 1 only: the server encrypts by itself, with keys that are in no backup"
     )
-
-
-def test_names_are_the_same_in_capitals_where_they_are_so_in_the_server(rig: Rig) -> None:
-    """From here on the sandbox has another server."""
-    keys = rig.sandbox.root / "mariadb" / "keys.txt"
-    keys.write_text(f"1;{'a7' * 32}\n")  # The option file may name them.
-    os.chown(keys, rig.data.stat().st_uid, rig.data.stat().st_gid)
-    rig.sandbox.renew_db("lower_case_table_names=1", "sql_mode=ANSI_QUOTES")
-    rig.sandbox.sql(
-        "CREATE DATABASE Shop; CREATE TABLE Shop.Orders (id INT PRIMARY KEY); INSERT INTO Shop.Orders VALUES (1)"
-    )
-    rig.backup(id="capitals")
-    asked = [
-        {"sql": "SELECT COUNT(*) FROM Shop.Orders", "at_least": 1},
-        {"sql": 'SELECT COUNT(*) FROM "SHOP"."ORDERS"', "at_least": 1},
-    ]
-    with rig.configured("dbcalm-mariadb-cmd", verify_assertions=asked):
-        status = verified(rig, "capitals", 3)
-    assert (status["status"], status["error"], status["note"]) == ("success", None, None)
