@@ -172,7 +172,7 @@ class Planner:
         Where the level that was asked for cannot be had here by any means, it is a lower one, and the note says so."""
         settings = self._settings
         ids, chain = preflight.chain_as_it_is(settings.backup_dir, command.id)
-        found = self._ways() if command.level > INTACT else running.NO_WAYS
+        found = self._ways(chain) if command.level > INTACT else running.NO_WAYS
         level, note = self._provable(command, chain, found)
         effort, short = capacity.for_restore(storing.effort(settings), capacity.available_memory())
         places, programs = self._places(None), preflight.NO_TOOLS
@@ -214,13 +214,14 @@ class Planner:
         words = "" if commands else f"read {', '.join(ids)}"
         return Plan(job, commands, event, answer, words, identity=command.identity)
 
-    def _ways(self) -> running.Ways:
-        """Return how the running server reads its data, as far as it says so."""
+    def _ways(self, chain: list[Manifest]) -> running.Ways:
+        """Return how the server reads its data, as far as it says so; what stands in the manifest goes before."""
         try:
             client = find(self._settings.client_bin, ENGINES[self._settings.db_type].clients)
         except Refused:
             return running.NO_WAYS  # Whatever needs a client says that there is none.
-        return running.ways(running.Running(str(client), str(self._settings.backup_credentials_file)))
+        found = running.ways(running.Running(str(client), str(self._settings.backup_credentials_file)))
+        return running.as_noted(found, (chain[-1].server.settings if chain else None) or {})
 
     def adopt(self, command: AdoptBackup) -> Plan:
         """Plan to take over a backup that somebody else has made."""

@@ -2,9 +2,11 @@
 
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbcalm_mariadb_cmd.adapter.origin import PLUGINS
 from dbcalm_mariadb_cmd.adapter.rows import Row, ask
 from dbcalm_mariadb_cmd.builder import asking_argv
 from dbcalm_mariadb_cmd.likeness import KEY_SETTINGS, PLUGIN_DIR, SETTINGS
@@ -68,3 +70,11 @@ def ways(server: Running) -> Ways:
     values = {row[0] or "": row[1] or "" for row in variables}
     plugin_dir = values.pop(PLUGIN_DIR, "")
     return Ways(values, frozenset(row[3] for row in plugins if row[1] == "ACTIVE" and row[3]), plugin_dir)
+
+
+def as_noted(found: Ways, settings: Mapping[str, str]) -> Ways:
+    """Return the ways that were noted with a backup, where they were, and else those of the running server; where its
+    keys and its plugins lie the running server alone can say."""
+    kept = {name: settings[name] for name in SETTINGS if name in settings}
+    noted = {f"{name}.so" for name in settings.get(PLUGINS, "").split(",") if name.startswith("provider_")}
+    return Ways({**found.settings, **kept}, found.plugins | noted, found.plugin_dir)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dbcalm_mariadb_cmd.adapter.running import Ways, as_noted
 from dbcalm_mariadb_cmd.likeness import KEY_PLUGIN, keys_of, options
 
 
@@ -52,3 +53,15 @@ def test_keys_are_taken_from_a_file_and_no_password_is_passed_on() -> None:
     assert keys_of({**file, "file_key_management_filekey": "a password"}, [KEY_PLUGIN]) == []
     assert keys_of({**file, "file_key_management_filename": ""}, [KEY_PLUGIN]) == []
     assert keys_of({**file, "file_key_management_digest": "sha1 --user=root"}, [KEY_PLUGIN]) == []
+
+
+def test_what_was_noted_with_the_backup_goes_before_what_the_server_is_now() -> None:
+    found = Ways({"lower_case_table_names": "0", "sql_mode": ""}, frozenset({"ha_archive.so"}), "/p")
+    noted = {
+        "lower_case_table_names": "1", "plugins": "file_key_management,provider_lz4",
+        "file_key_management_filename": "/elsewhere",
+    }  # fmt: skip
+    assert as_noted(found, {}) == found
+    assert as_noted(found, noted) == Ways(
+        {"lower_case_table_names": "1", "sql_mode": ""}, frozenset({"ha_archive.so", "provider_lz4.so"}), "/p"
+    )
