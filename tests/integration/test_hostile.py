@@ -29,9 +29,9 @@ def told(rig: Rig) -> list[str]:
     return list(json.loads(rig.sandbox.cli("status", "--json").stdout)["attention"])
 
 
-def goes_on(rig: Rig, name: str) -> None:
+def goes_on(rig: Rig) -> None:
     """Make a backup, see it listed, and make the catalogue anew."""
-    rig.backup(id=name)
+    name = rig.backup()["resource_id"]
     assert {"good", name} <= set(rig.listed())
     assert rig.sandbox.cli("catalogue", "rebuild").returncode == 0
     assert {"good", name} <= set(rig.listed())
@@ -45,7 +45,7 @@ def test_a_file_whose_name_is_no_utf8_is_a_fault_like_any_other(own: Rig) -> Non
         assert (end["status"], end["reason"]) == ("failed", "suspect")
         assert "caf\\xe9.txt" in end["error"]
         assert any("caf\\xe9.txt" in sentence for sentence in told(own))
-        goes_on(own, "after-a-name")
+        goes_on(own)
     finally:
         os.unlink(stray)
     assert own.end(own.start("/backups/good/verify", {"level": 1}))["status"] == "success"
@@ -80,7 +80,7 @@ def test_a_folder_that_is_no_backup_hides_no_other(own: Rig, spoil: Callable[[Pa
     try:
         own.sandbox.restart(MYSQL)
         own.sandbox.restart(API)
-        goes_on(own, "beside-it")
+        goes_on(own)
         assert any(
             f"{MANIFEST} cannot be read" in sentence and str(bad) in sentence for sentence in told(own)
         )
@@ -106,7 +106,7 @@ def test_one_flipped_bit_of_the_journal_is_told_and_keeps_nothing(own: Rig, old:
     own.sandbox.restart(API)
     (sentence,) = [one for one in told(own) if "journal of jobs was damaged" in one]
     assert f"at line {line} and begun anew" in sentence
-    goes_on(own, "after-a-bit")
+    goes_on(own)
     assert not own._running()
     Path(sentence.rpartition("remove ")[2]).unlink()
     assert not any("journal" in one for one in told(own))
