@@ -31,6 +31,10 @@ class Copies:
         found = [path for folder in homes(self._catalogue) for path in folder.glob(name)]
         return sorted(found, key=lambda path: path.name, reverse=True)
 
+    def made_last(self) -> datetime | None:
+        """Return when the newest copy was made; None if there is none."""
+        return max(map(_made, self.paths()), default=None)
+
     def keep(self, stop: threading.Event) -> None:
         """Make each day's copy until told to stop, whatever happens meanwhile."""
         told = ""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from dbcalm.domain import times
 from dbcalm.errors import CatalogueDamaged, CatalogueError, NoSpace, Unavailable
 from dbcalm.logger import log
 from dbcalm.repository.copies import Copies, require_whole
@@ -26,6 +27,7 @@ _REBUILD = "make it anew with: dbcalm catalogue rebuild"
 _ASIDE = ".damaged-"
 _SUFFIXES = ("", "-wal", "-shm")
 _NOTE = ".txt"
+_LONGEST_WITHOUT_COPY = timedelta(hours=50)
 _NO_TEXT = "a text in it is none"
 _SHAPE = "SELECT name, sql FROM sqlite_schema"
 _COUNTS_CHANGES = 6
@@ -66,7 +68,7 @@ class Database:
 
     def problems(self) -> list[str]:
         """Return a sentence for each time that users, clients and schedules had to be brought back, until somebody
-        removes what was kept of it, and one if they could not be now."""
+        removes what was kept of it, and one for each copy that is missing or old."""
         aside = self._aside()
         noted = [path for path in aside if path.suffix == _NOTE]
         told = [path.read_text(encoding="utf-8") for path in noted]
@@ -77,6 +79,12 @@ class Database:
             _sentence("the catalogue was damaged and begun anew: see that nothing is missing", path)
             for path in old
         ]
+        copied = Copies(self._path).made_last()
+        if copied is not None and datetime.now(UTC) - copied > _LONGEST_WITHOUT_COPY:
+            told.append(
+                f"the catalogue was not copied since {times.short(times.written(copied))}, as it is each day while it "
+                "is whole: see the log of dbcalm-api"
+            )
         if not self._is_sealed():
             told.append(
                 "the copy from which a damaged catalogue gets its users, clients and schedules back is missing or out "

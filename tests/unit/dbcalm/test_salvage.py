@@ -357,6 +357,17 @@ def test_the_daily_copies_are_few_and_never_of_a_damaged_one(
     assert not list(path.parent.glob("*new*"))
 
 
+def test_a_daily_copy_that_is_days_old_is_told(path: Path, filled: Copy) -> None:
+    Copies(path).make()
+    catalogue = Catalogue(open_or_replace(path))
+    assert catalogue.problems() == []
+    [daily] = Copies(path).paths()
+    os.utime(daily, (0, 1_767_225_600))
+    [sentence] = catalogue.problems()
+    assert sentence.startswith("the catalogue was not copied since 2026-01-01 00:00 UTC, as it is each day")
+    catalogue.close()
+
+
 def test_damage_that_is_met_while_it_is_open_is_one_clear_line(path: Path, filled: Copy) -> None:
     database = open_database(path)
     [(root,)] = [database.row("SELECT rootpage FROM sqlite_schema WHERE name = 'clients'")]
