@@ -115,9 +115,9 @@ class ByFile:
                 self._say(f"{name}: {results} in {minutes(self._took[name])}")
 
     def pytest_sessionfinish(self) -> None:
-        """Keep what was measured, if all of these files were run to their end."""
+        """Keep what was measured, if all of these files of ours were run to their end."""
         self._over.set()
-        if self._waiting and not any(self._waiting.values()):
+        if self._config.rootpath == CHECKOUT and self._waiting and not any(self._waiting.values()):
             known = json.loads(LAST.read_text(encoding="utf-8")) if LAST.exists() else {}
             kept = known | {name: round(took, 1) for name, took in self._took.items()}
             LAST.parent.mkdir(exist_ok=True)
@@ -161,6 +161,7 @@ class ByFile:
         if reporter is not None:
             reporter.ensure_newline()
             reporter.write_line(f"{head} {text}", red=red)
+            reporter.flush()  # Into a file or a pipe too, line by line.
 
 
 def _file_of(nodeid: str) -> str:
