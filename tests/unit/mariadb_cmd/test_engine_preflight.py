@@ -74,7 +74,6 @@ class TestChain:
             ("full", {"to_lsn": 999}, "inc1 was not made on this full"),
             ("full", {"seq": 2}, "inc1 was not made on this full"),
             ("full", {"seq": 9}, "inc1 was not made on this full"),
-            ("inc1", {"from_backup_id": "inc1", "from_lsn": 2000}, "inc1 was not made on this inc1"),
             ("full", {"from_backup_id": "inc2", "from_lsn": 3000}, "full was not made on this inc2"),
         ],
     )
@@ -87,6 +86,12 @@ class TestChain:
             404,
             f"the chain of inc2 is broken: {named}",
         )
+
+    def test_whose_link_is_its_own_base_is_damaged(self, lab: Lab) -> None:
+        lab.chain()
+        lab.rewrite("inc1", from_backup_id="inc1", from_lsn=2000)
+        code, sentence = refused(preflight.chain_of, lab.backups, "inc2")
+        assert (code, "from_backup_id must be the id of another backup" in sentence) == (409, True)
 
     def test_is_told_by_number_whatever_the_clock_did(self, lab: Lab) -> None:
         lab.chain()
