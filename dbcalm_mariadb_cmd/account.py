@@ -18,7 +18,13 @@ from dbcalm_mariadb_cmd.adapter.linux import rename_new
 from dbcalm_mariadb_cmd.adapter.small import read_small
 from dbcalm_mariadb_cmd.adapter.tool import ENVIRONMENT, find
 from dbcalm_mariadb_cmd.adapter.tree import sync_folder
-from dbcalm_mariadb_cmd.builder import CREDENTIALS_SECTION, ENGINES, administrator_argv
+from dbcalm_mariadb_cmd.builder import (
+    CREDENTIALS_SECTION,
+    ENGINES,
+    MYROCKS,
+    MYROCKS_GRANT,
+    administrator_argv,
+)
 from dbcalm_mariadb_cmd.errors import Refused
 
 BACKUP_USER = "dbcalm_backup"
@@ -82,20 +88,21 @@ def option_file(account: Account) -> str:
     return "\n".join([*lines, *([f"socket={account.socket}"] if account.socket else []), ""])
 
 
-def statements(account: Account, *, change: bool = False) -> str:
+def statements(account: Account, *, change: bool = False, myrocks: bool = False) -> str:
     """Return the statements that make the account with what it needs on MariaDB, one a line; with ``change`` one that
-    is there gets this password."""
+    is there gets this password, whatever else kept it out: a lock, or a password that had expired."""
     make = "ALTER USER" if change else "CREATE USER IF NOT EXISTS"
-    grants = ", ".join(ENGINES["mariadb"].grants)
+    open_to_it = " ACCOUNT UNLOCK PASSWORD EXPIRE NEVER" if change else ""
+    grants = ", ".join([*ENGINES["mariadb"].grants, *([MYROCKS_GRANT] if myrocks else [])])
     return (
-        f"{make} {account.name} IDENTIFIED BY '{account.password}';\n"
+        f"{make} {account.name} IDENTIFIED BY '{account.password}'{open_to_it};\n"
         f"GRANT {grants} ON *.* TO {account.name};\n"
     )
 
 
-def for_people(account: Account, path: Path, *, change: bool = False) -> str:
+def for_people(account: Account, path: Path, *, change: bool = False, myrocks: bool = False) -> str:
     """Return the statements with the place of the password instead of it."""
-    return statements(replace(account, password=f"the password in {path}"), change=change)
+    return statements(replace(account, password=f"the password in {path}"), change=change, myrocks=myrocks)
 
 
 def read(path: Path) -> Account | None:
@@ -187,9 +194,13 @@ class Administrator:
         where = f"User = '{self._account.user}' AND Host = 'localhost'"
         return self._run(f"SELECT COUNT(*) FROM mysql.user WHERE {where};\n").strip() != "0"  # noqa: S608  # see above
 
-    def make(self, *, change: bool) -> None:
+    def has_myrocks(self) -> bool:
+        """Tell whether the database has the engine for which the backup tool needs more; raise AccountError."""
+        return self._run(f"{MYROCKS};\n").strip() not in ("", "0")
+
+    def make(self, *, change: bool, myrocks: bool = False) -> None:
         """Run the statements; raise AccountError."""
-        self._run(statements(self._account, change=change))
+        self._run(statements(self._account, change=change, myrocks=myrocks))
 
     def _run(self, sql: str) -> str:
         try:

@@ -6,7 +6,7 @@ vendors' documentation says of XtraBackup.
 
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _ABOUT_DATA = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 """Signals by which InnoDB ends itself where it meets what cannot be."""
@@ -14,8 +14,9 @@ _ABOUT_DATA = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.S
 
 @dataclass(frozen=True)
 class Failure:
-    """One failure that is known. ``signature`` finds it in what the tool prints. ``of_host`` says that neither server
-    nor backup is at fault, and ``passes`` that it may go well at once when it is tried again."""
+    """One failure that is known. ``signature`` finds it in what the tool prints, and what it names there stands in
+    braces in ``happened``. ``of_host`` says that neither server nor backup is at fault, and ``passes`` that it may go
+    well at once when it is tried again."""
 
     name: str
     signature: re.Pattern[str]
@@ -35,6 +36,28 @@ def _known(
 
 
 FAILURES = (
+    _known(
+        "key-file",
+        r"(?:^|\n)(?:[\w./-]+: )?(?P<said>[^\n]+)\n[^\n]*Plugin '\w+' init function returned error",
+        "the server's encryption keys are not to be had, as their plugin says: {said}",
+        "put back the very file that was there when the backup was made, for user mysql to read; where it has moved "
+        "for good, have it at the old path as well until a full backup is made and the older ones have gone",
+        of_host=True,
+    ),
+    _known(
+        "key-plugin",
+        r"Can't open shared library '(?P<file>[^'\n]+)'",
+        "a plugin without which the data cannot be read, as that with its encryption keys, is not there: {file}",
+        "install it where the server has it, with the server's own package",
+        of_host=True,
+    ),
+    _known(
+        "keys",
+        r"Obtaining redo log encryption key version|encryption key management plugin was not found",
+        "the keys with which the server encrypted this are not to be had",
+        "see that the key file and the plugin of then are where they were; dbcalm processes log has what was tried",
+        of_host=True,
+    ),
     _known(
         "disk-full",
         r"No space left on device|[Ee]rr(?:no|code):? ?28\b|Error number 28\b|Disk is full|disk full",
@@ -162,8 +185,11 @@ FAILURES = (
 
 
 def known(printed: str) -> Failure | None:
-    """Return the failure that a tool's last lines tell of, None if none is known."""
-    return next((failure for failure in FAILURES if failure.signature.search(printed)), None)
+    """Return the failure that a tool's last lines tell of, with what they name, None if none is known."""
+    for failure in FAILURES:
+        if found := failure.signature.search(printed):
+            return replace(failure, happened=failure.happened.format(**found.groupdict()))
+    return None
 
 
 def is_of_host(return_code: int | None, failure: Failure | None) -> bool:

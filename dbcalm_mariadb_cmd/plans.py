@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dbcalm_cmd.process import Answer
-from dbcalm_mariadb_cmd import backup, capacity, likeness, preflight, restore, storing, synthetic
+from dbcalm_mariadb_cmd import backup, capacity, likeness, login, preflight, restore, storing, synthetic
 from dbcalm_mariadb_cmd.adapter import running
 from dbcalm_mariadb_cmd.adapter.origin import noted_settings
 from dbcalm_mariadb_cmd.adapter.tool import find
@@ -78,14 +78,14 @@ class Planner:
         """Plan a full backup, of the server or of the newest chain."""
         if command.synthetic:
             return self._synthetic(command)
-        ready = preflight.ready_for_backup(self._settings, self._history.newest)
+        ready = self._ready(self._history.newest)
         return self._backup(command, ready, None, None, self._timeline(ready))
 
     def incremental(self, command: IncrementalBackup) -> Plan:
         """Plan an incremental backup, or a full one where the base cannot be trusted or its chain has had its time."""
         chain, why = self._chain(command)
         base = chain[-1] if chain else None
-        ready = preflight.ready_for_backup(self._settings, base or self._history.newest)
+        ready = self._ready(base or self._history.newest)
         if base is not None:
             why = doubt(base, ready.server, self._history.restored_seq)
         timeline = None if why or base is None else base.timeline
@@ -144,7 +144,10 @@ class Planner:
             was_running=command.replace and preflight.is_server_running(self._settings),
             effort=effort,
         )
-        short = _joined(short, self._suspected(chain), _placed(chain[-1].server))
+        account = None
+        if command.target == "database":
+            account = login.foreseen(self._settings.backup_credentials_file, chain[-1])
+        short = _joined(short, self._suspected(chain), _placed(chain[-1].server), account)
         what: dict[str, object] = {
             "restore_id": restore_id,
             "target": job.target,
@@ -415,6 +418,9 @@ class Planner:
             effort=effort,
         )
         return _making(command, job, None, synthetic.prepares(job))
+
+    def _ready(self, newest: Manifest | None) -> preflight.Ready:
+        return preflight.ready_for_backup(self._settings, newest, self._history.restored_seq)
 
     def _timeline(self, ready: preflight.Ready) -> str | None:
         """Return the timeline that a full backup goes on with, or None if it begins one."""

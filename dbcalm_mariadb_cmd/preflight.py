@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import warm
+from dbcalm_mariadb_cmd import login, warm
 from dbcalm_mariadb_cmd.adapter import server, tool
 from dbcalm_mariadb_cmd.adapter.tree import size_of
 from dbcalm_mariadb_cmd.amounts import size
@@ -54,17 +54,23 @@ def backup_tool(settings: Settings) -> Path:
     return tool.find(settings.backup_bin, _engine(settings).programs)
 
 
-def ready_for_backup(settings: Settings, newest: Manifest | None) -> Ready:
+def ready_for_backup(settings: Settings, newest: Manifest | None, restored_seq: int = 0) -> Ready:
     """Return what a backup needs to know; raise Refused 503 if the server, the tool or a grant is missing.
 
-    ``newest`` is the backup whose place in the server's binary log is looked up.
+    ``newest`` is the backup whose place in the server's binary log is looked up, and ``restored_seq`` the number of our
+    last restore into the data directory.
     """
     server.require_credentials(settings.backup_credentials_file)
     program = backup_tool(settings)
     client = tool.find(settings.client_bin, _engine(settings).clients)
     base = comparable(newest.binlog) if newest else None
     data_dir = settings.data_dir
-    facts = server.read_facts(_engine(settings), client, settings.backup_credentials_file, base, data_dir)
+    try:
+        facts = server.read_facts(_engine(settings), client, settings.backup_credentials_file, base, data_dir)
+    except Refused as refused:
+        if restored_seq > (newest.seq if newest else 0):
+            raise login.after_restore(refused) from refused
+        raise
     found = tool.version(program)
     if series(found) != series(facts.origin.version):
         raise Refused(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import restore
+from dbcalm_mariadb_cmd import login, restore
 from dbcalm_mariadb_cmd.adapter import server, tool
 from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.journal import Journal
@@ -92,9 +92,13 @@ def undo(job: ReplacingJob) -> bool:
 
 def carry_out(
     job: ReplacingJob, output: tool.Output, lock: int, journal: Journal, identity: int | None = None
-) -> None:
-    """Replace the data; raise JobFailed, Damaged or OSError. Before the server is stopped that changes nothing; after
-    it, the error says what was done about it. ``identity`` is as ``restore.bring_back`` takes it."""
+) -> str | None:
+    """Replace the data; return what is to be done yet, if anything; raise JobFailed, Damaged or OSError. Before the
+    server is stopped that changes nothing; after it, the error says what was done about it. ``identity`` is as
+    ``restore.bring_back`` takes it.
+
+    That the backup user is not let in is no reason to go back: the data is what was asked for, and `dbcalm setup` puts
+    the account right in a moment. But it is the last question, and what is found is told."""
     stage = stage_of(job)
     if stage is None and isinstance(job, RestoreJob):
         restore.make_whole(job, output, lock, identity)
@@ -110,6 +114,9 @@ def carry_out(
     except (JobFailed, OSError) as failure:
         raise JobFailed(work.go_back(failure)) from failure
     work.finish()
+    if remark := login.found(job.places):
+        output.add(f"dbcalm: {remark}\n".encode())
+    return remark
 
 
 class _Work:
@@ -214,7 +221,7 @@ class _Work:
         while not met or since is None or time.monotonic() - since < _HEALTHY_SECONDS:
             met = self._switch.is_met("running")
             pulse = self._pulse()
-            if pulse is None or pulse.uptime < uptime:
+            if pulse is None or pulse.uptime < uptime or not self._is_ours(pulse):
                 since = None
             elif since is None:
                 since = time.monotonic()
@@ -222,6 +229,13 @@ class _Work:
             if pulse is not None and (problem := _problem(pulse, places.data_dir, lowest_lsn)):
                 raise JobFailed(problem)
             self._switch.pause()
+
+    def _is_ours(self, pulse: server.Pulse) -> bool:
+        """Tell whether the server that answers is that of our data directory. Where it lets us in it says so."""
+        if pulse.data_dir:
+            return True
+        working = holder(self._data_dir)
+        return working is not None and working.sure
 
     def _pulse(self) -> server.Pulse | None:
         """Return how a server is that answers, None if none does."""

@@ -240,7 +240,7 @@ class Reports:
             message = f"job {running['job_id']} works with it ({running['type']})"
             return {"ok": True, "message": message}, None, None
         try:
-            ready = preflight.ready_for_backup(self._settings, newest)
+            ready = preflight.ready_for_backup(self._settings, newest, self._control.history.restored_seq)
             how = storing(self._settings, None)
             programs_to_store(how)
             capacity.require_open_files(ready.server.tablespaces, "a backup")

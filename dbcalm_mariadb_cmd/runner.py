@@ -32,7 +32,7 @@ from dbcalm_mariadb_cmd.jobs import (
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest
 from dbcalm_mariadb_cmd.proof import SUSPECT
 from dbcalm_mariadb_cmd.shapes import Unfit
-from dbcalm_mariadb_cmd.telling import described, tell_end
+from dbcalm_mariadb_cmd.telling import described, tell_end, tell_remark
 
 _NEARLY_FULL = 4 << 20
 
@@ -96,6 +96,8 @@ def journal_end(journal: Journal, job_id: str, end: End, output: str | None, wha
         **({"note": end.note} if end.note else {}),
     )
     tell_end(job_id, what, end.error, end.reason)
+    if end.note:
+        tell_remark(job_id, what, end.note)
 
 
 def main(folder: Path, lock: int, identity: int | None = None) -> int:
@@ -168,9 +170,8 @@ def _work(
         yield_to_others(job.effort, output)
         return End(note=verify.verify(job, output, lock, journal, identity))
     if isinstance(job, BringBackJob) or job.replaces:
-        replace.carry_out(job, output, lock, journal, identity)
-    else:
-        restore.bring_back(job, output, lock, identity)
+        return End(note=replace.carry_out(job, output, lock, journal, identity))
+    restore.bring_back(job, output, lock, identity)
     return End()
 
 

@@ -60,6 +60,11 @@ def tell_end(job_id: str, what: str, error: str | None, reason: str | None) -> N
     _tell(level, f"job {job_id}: {what}: {result}")
 
 
+def tell_remark(job_id: str, what: str, note: str) -> None:
+    """Log what is to be done yet after a job that went well."""
+    _tell("warning", f"job {job_id}: {what}: {note}")
+
+
 def tell_refusal(command: Command, why: str, *, passes: bool) -> None:
     """Log that a job was not begun. What another job is in the way of may only have to wait: that is for the caller to
     judge, who tells it as well, and no warning yet."""

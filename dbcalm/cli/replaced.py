@@ -9,7 +9,7 @@ from dbcalm import config
 from dbcalm.cli import waiting
 from dbcalm.cli.confirm import Confirm, require_host
 from dbcalm.cli.lists import Json
-from dbcalm.cli.output import make_sure, say, show
+from dbcalm.cli.output import make_sure, printable, say, show
 from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import services
 from dbcalm.domain import names
@@ -58,5 +58,7 @@ def bring_back(
     require_host(f"the database is stopped, and its data exchanged for what {id} replaced", confirm)
     job = system.restores.bring_back(caller(), id)
     with waiting.detachable(job.job_id):
-        waiting.wait(system, job.job_id, f"bringing back {id}")
+        ended = waiting.wait(system, job.job_id, f"bringing back {id}")
         print(f"{id} is back, and the database runs with it")
+        if remark := waiting.remark(ended, job):
+            print(printable(remark))

@@ -10,7 +10,7 @@ from dbcalm.cli import offers, waiting
 from dbcalm.cli.confirm import Confirm, require_host
 from dbcalm.cli.lists import Conditions, Json, Orders, PageNumber, PerPage, show_page
 from dbcalm.cli.offers import ONE_BACKUP
-from dbcalm.cli.output import make_sure, say, show
+from dbcalm.cli.output import make_sure, printable, say, show
 from dbcalm.cli.start import caller
 from dbcalm.cli.system import services
 from dbcalm.domain import times, views
@@ -98,8 +98,10 @@ def _replace(id: str, target: Target, confirm: str, *, identity_stdin: bool) -> 
     job = system.restores.create(caller(), id, target.value, replace=True, identity=identity)
     with waiting.detachable(job.job_id):
         _begun(job, id, "over the database's data")
-        waiting.wait(system, job.job_id, f"restore of {id}")
+        ended = waiting.wait(system, job.job_id, f"restore of {id}")
     print(f"backup {id} is restored, and the database runs with it")
+    if remark := waiting.remark(ended, job):
+        print(printable(remark))
     for kept in system.restores.replaced():
         if kept["id"] == job.facts["restore_id"]:
             print(

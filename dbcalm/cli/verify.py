@@ -104,7 +104,7 @@ def _follow(system: Services, job: Started, id: str, *, to_the_end: bool) -> Non
         )
         if to_the_end:
             ended = waiting.wait(system, job.job_id, f"verification of {id}")
-            found = (ended.note or "").removeprefix(note or "").removeprefix("; ")
+            found = waiting.remark(ended, job)
             shown = f"{_PROVEN_BUT}; {printable(found)}" if found else PROVEN[level]
             print(f"backup {id} is proven: {shown}{_took(system, id)}")
 

@@ -12,6 +12,7 @@ import typer
 
 from dbcalm.cli.output import printable, say
 from dbcalm.domain.entities import RUNNING, Process
+from dbcalm.domain.jobs import Started
 from dbcalm.domain.services import Services
 from dbcalm.errors import Unavailable
 from dbcalm_mariadb_cmd.amounts import size
@@ -51,6 +52,11 @@ def wait(services: Services, job_id: str, what: str) -> Process:
         say(f"dbcalm: {what} failed: {printable(why)}")
         raise typer.Exit(1)
     return process
+
+
+def remark(process: Process, job: Started) -> str:
+    """Return what its end added to a job's note, "" for nothing."""
+    return (process.note or "").removeprefix(job.facts.get("note") or "").removeprefix("; ")
 
 
 def watch(services: Services, job_id: str) -> Process:

@@ -39,6 +39,8 @@ _HAS_SUPER = re.compile(r"^GRANT (?:ALL PRIVILEGES|.*\bSUPER\b).* ON \*\.\* TO")
 _VERSION = re.compile(r"(\d+\.\d+\.\d+)(?:\D|$)")
 _ACCOUNT = re.compile(r".*@.*")
 _NEEDED = ("version", "datadir", "log_bin", "innodb_data_file_path")
+_PASSWORD, _IN_A_FILE = "file_key_management_filekey", "FILE:"
+_KEY_FILES = ("file_key_management_filename", _PASSWORD)
 _LSNS = ("innodb_lsn_current", "innodb_redo_log_current_lsn")
 _CHECKPOINTS = ("innodb_lsn_last_checkpoint", "innodb_redo_log_checkpoint_lsn")
 
@@ -93,6 +95,7 @@ def read_facts(
             ) from silence
         raise refused from silence
     variables = _variables(answers)
+    _require_keys(variables)
     _require_grants(engine, answers, [answers[name] for name in probes])
     if any(error.number == _LOCKED for name in probes if (error := answers[name].error)):
         raise Refused(
@@ -204,6 +207,22 @@ def _variables(answers: Mapping[str, Answer]) -> dict[str, str]:
         odd = missing or [f"{name} {variables[name]}" for name in ("version", "datadir")]
         raise Refused(503, f"{tool_asks} in a form that is not known: {', '.join(odd)}")
     return variables
+
+
+def _require_keys(variables: Mapping[str, str]) -> None:
+    """Raise Refused 503 if a file of the server's encryption keys is named that the tool, as user mysql, cannot read.
+    The server has them in memory, and may not have noticed."""
+    for name in _KEY_FILES:
+        value = variables.get(name, "")
+        is_path = name != _PASSWORD or value.startswith(_IN_A_FILE)
+        path = value.removeprefix(_IN_A_FILE) if is_path else ""
+        if path.startswith("/") and not os.access(path, os.R_OK):
+            what = "cannot be read by user mysql" if os.path.lexists(path) else "is not there"
+            raise Refused(
+                503,
+                f"the file with the server's encryption keys that {name} names {what}: {path}; put it back, for user "
+                "mysql to read: the server will not start without it either",
+            )
 
 
 def _one(answer: Answer) -> str:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.failures import FAILURES
 from dev.sandbox_lib import Sandbox
+from dev.sandbox_lib.database import PLUGINS
 from dev.sandbox_lib.processes import all_processes, command_line
 from tests.able import mounted
 from tests.integration.conftest import Rig, sandbox_with
@@ -235,8 +237,88 @@ def server_page(bench: Bench) -> JobFailed | None:
     return failure
 
 
+@contextmanager
+def encrypting(bench: Bench) -> Iterator[Path]:
+    """Let the server encrypt its log for a while, with the keys of the file that this yields."""
+    if not PLUGINS.is_dir():
+        pytest.skip("the server's plugins are not here")
+    keys, options = bench.root / "keys.txt", bench.database.home / "my.cnf"
+    keys.write_text(f"1;{os.urandom(32).hex()}\n")
+    shutil.chown(keys, bench.sandbox.who.database.uid)
+    before = options.read_text()
+    bench.sandbox.stop_db()
+    bench.sandbox.add_options(
+        f"plugin_dir={PLUGINS}", "plugin_load_add=file_key_management.so", f"file_key_management_filename={keys}",
+        "innodb_encrypt_log=ON",
+    )  # fmt: skip
+    bench.sandbox.start_db()
+    try:
+        yield keys
+    finally:
+        keys.rename(bench.root / "keys.was") if keys.exists() else None
+        (bench.root / "keys.was").rename(keys)
+        bench.sandbox.stop_db()
+        options.write_text(before)
+        bench.sandbox.add_options(
+            f"plugin_dir={PLUGINS}", "plugin_load_add=file_key_management.so",
+            f"file_key_management_filename={keys}",
+        )  # fmt: skip
+        bench.sandbox.start_db()  # It decrypts its log.
+        bench.sandbox.stop_db()
+        options.write_text(before)
+        bench.sandbox.start_db()
+
+
+def a_key_file_that_is_gone(bench: Bench) -> JobFailed | None:
+    with encrypting(bench) as keys:
+        keys.rename(bench.root / "keys.was")
+        failed = bench.run(bench.argv(f"--target-dir={bench.root / 'k'}"))
+        assert str(keys) in str(failed).partition("(the backup tool")[0]
+        assert "No such file or directory" in str(failed)
+    return failed
+
+
+def a_key_file_of_noise(bench: Bench) -> JobFailed | None:
+    with encrypting(bench) as keys:
+        keys.rename(bench.root / "keys.was")
+        keys.write_text("noise\n")
+        keys.chmod(0o644)
+        failed = bench.run(bench.argv(f"--target-dir={bench.root / 'kn'}"))
+        keys.unlink()
+        assert f"Syntax error at {keys}" in str(failed)
+    return failed
+
+
+def _encrypted(bench: Bench, name: str, plugins: str) -> JobFailed | None:
+    """Prepare a backup of a server that encrypts, with its plugins elsewhere."""
+    with encrypting(bench):
+        target = bench.root / name
+        assert bench.run(bench.argv(f"--target-dir={target}")) is None
+        options = target / "backup-my.cnf"
+        lines = options.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith(("plugin_", "file_key_"))]
+        options.write_text("".join(kept) + plugins)
+        return bench.run(
+            ["mariadb-backup", f"--defaults-file={options}", "--prepare", f"--target-dir={target}"]
+        )
+
+
+def a_plugin_that_is_gone(bench: Bench) -> JobFailed | None:
+    return _encrypted(
+        bench, "kp", "plugin_dir=/nonexistent\nplugin_load=file_key_management=file_key_management\n"
+    )
+
+
+def no_keys(bench: Bench) -> JobFailed | None:
+    return _encrypted(bench, "kk", "")
+
+
 CAUSES: list[tuple[str, Callable[[Bench], JobFailed | None]]] = [
     ("login", login),
+    ("key-file", a_key_file_that_is_gone),
+    ("key-file", a_key_file_of_noise),
+    ("key-plugin", a_plugin_that_is_gone),
+    ("keys", no_keys),
     ("privilege", privilege),
     ("no-server", no_server),
     ("not-readable", not_readable),

@@ -19,6 +19,7 @@ from dbcalm_mariadb_cmd.exchange import FACTS
 from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR, REPLACED
 from dbcalm_mariadb_cmd.replace import DONE, FAILED, MOVED, MOVING, RETURNING, STOPPING
 from dev.sandbox_lib import Sandbox
+from dev.sandbox_lib.installation import account_sql
 from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line
 from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
 from tests.patience import PATIENCE, eventually
@@ -154,6 +155,38 @@ def test_from_the_command_line_while_the_api_is_down(rig: Replacing) -> None:
     done = rig.sandbox.cli("replaced", "bring-back", kept["id"], "--confirm", _HOST)
     assert (done.returncode, done.stderr) == (0, "")
     assert rig.tables() == before
+
+
+def test_an_older_account_of_the_backup_user_is_no_reason_to_go_back_and_is_told(rig: Replacing) -> None:
+    """The password was changed after the backup was made: the database that comes back has the older one."""
+    credentials, user = rig.sandbox.layout.credentials, "dbcalm_backup@localhost"
+    before = credentials.read_text()
+    [password] = [line.partition("=")[2] for line in before.splitlines() if line.startswith("password=")]
+    rig.sandbox.sql(f"ALTER USER {user} IDENTIFIED BY 'newer-{password}'")
+    credentials.write_text(before.replace("password=", "password=newer-"))
+    try:
+        accepted = rig.replace()
+        assert "was changed after base was made" in accepted["note"]
+        ended = rig.end(accepted)
+        assert ended["status"] == "success", ended
+        rig.is_whole(rig.known)
+        process = rig.api.call("GET", f"/processes?query=command_id|{accepted['pid']}")["items"][0]
+        assert "no backup can be made before this is put right" in process["note"]
+        assert "older password: run: dbcalm setup" in process["note"]
+        log = rig.sandbox.cli("processes", "log", accepted["pid"]).stdout
+        assert "older password: run: dbcalm setup" in log
+        status, line = rig.refused("POST", "/backups", {"type": "full"})
+        assert (status, "older password: run: dbcalm setup" in line) == (503, True), line
+        assert "older password: run: dbcalm setup" in rig.sandbox.cli("status").stdout
+        rig.sandbox.sql(f"DROP USER {user}")
+        status, line = rig.refused("POST", "/backups", {"type": "full"})
+        assert (status, "is missing or has an older password: run: dbcalm setup" in line) == (503, True), line
+        rig.sandbox.sql(account_sql(rig.sandbox.layout))
+        rig.backup(id="after-setup")
+    finally:
+        credentials.write_text(before)
+        rig.sandbox.sql(f"DROP USER IF EXISTS {user}")
+        rig.sandbox.sql(account_sql(rig.sandbox.layout))
 
 
 def test_a_second_one_right_behind_and_only_the_last_is_in_the_way_of_none(rig: Replacing) -> None:

@@ -278,6 +278,14 @@ class TestTheAccount:
         assert f"ALTER USER {USER}" in shown
         assert f"changed {USER} in the database" in shown
 
+    @pytest.mark.parametrize("kept_out", ["ACCOUNT LOCK", "PASSWORD EXPIRE", "IDENTIFIED VIA unix_socket"])
+    def test_is_let_in_again_whatever_kept_it_out(self, host: Host, kept_out: str) -> None:
+        host.write_credentials("of-the-package-4")
+        host.sandbox.sql(f"CREATE USER {USER} IDENTIFIED BY 'of-the-package-4'; ALTER USER {USER} {kept_out}")
+        done = host.run("--yes")
+        assert done.returncode == 0, done
+        assert f"changed {USER} in the database" in done.stdout
+
     def test_gets_only_the_grants_where_these_are_missing(self, host: Host) -> None:
         host.write_credentials("of-the-package-3")
         host.sandbox.sql(f"CREATE USER {USER} IDENTIFIED BY 'of-the-package-3'")

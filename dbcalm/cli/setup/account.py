@@ -76,21 +76,23 @@ class Mender:
             self._explain(account, "then once more: dbcalm setup")
             return
         root = Administrator(self._settings, account)
+        myrocks = root.has_myrocks()
         known = root.knows()  # Before the file is written: it names the socket by which this was heard.
         self._write(there, account)
         change = known and cause != "grants"
         if change and account.user != BACKUP_USER:
             raise AccountError(
                 f"the database has a user {account.name} already, with another password than {self._file} has; "
-                f"put that right, or remove the file for a user of DBCalm's own, {BACKUP_USER}"
+                f"put that right with ALTER USER {account.name} IDENTIFIED BY the password in it, or remove the file "
+                f"for a user of DBCalm's own, {BACKUP_USER}"
             )
         print("as the database's root:")
-        self._print(account, change)
+        self._print(account, change, myrocks=myrocks)
         if self._questions.sure(_question(account, known, change), "--create-backup-user", self._wish.create):
-            root.make(change=change)
+            root.make(change=change, myrocks=myrocks)
             self._tell(f"{'changed' if known else 'created'} {account.name} in the database")
         else:
-            self._explain(account, "then once more: dbcalm setup", change=change)
+            self._explain(account, "then once more: dbcalm setup", change=change, myrocks=myrocks)
 
     def _same_socket(self, there: Account) -> Account:
         if self._wish.socket not in ("", there.socket):
@@ -112,12 +114,12 @@ class Mender:
         self.done.append(what)
         self._findings.done(NAME, what)
 
-    def _explain(self, account: Account, then: str, *, change: bool = False) -> None:
+    def _explain(self, account: Account, then: str, *, change: bool = False, myrocks: bool = False) -> None:
         print(f"to be typed by the database's root; {then}:")
-        self._print(account, change)
+        self._print(account, change, myrocks=myrocks)
 
-    def _print(self, account: Account, change: bool) -> None:
-        for line in for_people(account, self._file, change=change).splitlines():
+    def _print(self, account: Account, change: bool, *, myrocks: bool) -> None:
+        for line in for_people(account, self._file, change=change, myrocks=myrocks).splitlines():
             print(f"  {line}", flush=True)
 
 

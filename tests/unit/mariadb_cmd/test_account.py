@@ -92,7 +92,11 @@ def test_the_statements_make_or_change_the_account() -> None:
         "CREATE USER IF NOT EXISTS 'dbcalm_backup'@'localhost' IDENTIFIED BY 's3cret';\n" + grant
     )
     assert account.statements(PLAIN, change=True) == (
-        "ALTER USER 'dbcalm_backup'@'localhost' IDENTIFIED BY 's3cret';\n" + grant
+        "ALTER USER 'dbcalm_backup'@'localhost' IDENTIFIED BY 's3cret' ACCOUNT UNLOCK PASSWORD EXPIRE NEVER;\n"
+        + grant
+    )
+    assert account.statements(PLAIN, myrocks=True).endswith(
+        "BINLOG MONITOR, SUPER ON *.* TO 'dbcalm_backup'@'localhost';\n"
     )
 
 

@@ -358,6 +358,21 @@ class TestReadyForBackup:
         code, sentence = refused(ready, client)
         assert (code, "log sequence number" in sentence) == (503, True)
 
+    def test_a_key_file_that_is_gone_is_named(self, lab: Lab, client: Client) -> None:
+        for name, before in (("file_key_management_filename", ""), ("file_key_management_filekey", "FILE:")):
+            keys = lab.root / name
+            client.rows[name] = f"{before}{keys}"
+            code, sentence = refused(ready, client)
+            assert (code, f"{name} names" in sentence, f"names is not there: {keys};" in sentence) == (
+                503,
+                True,
+                True,
+            )
+            keys.touch()
+            ready(client)
+        client.rows["file_key_management_filekey"] = "a password"
+        ready(client)
+
     def test_myrocks_needs_super(self, client: Client) -> None:
         client.myrocks = "1"
         with pytest.raises(Refused) as refusal:
