@@ -123,7 +123,7 @@ class TestBackups:
             ("innodb_encrypt_tables", "ON"),
             ("innodb_encrypt_tables", "FORCE"),
             ("innodb_encrypt_log", "ON"),
-            ("file_key_management_filename", "/etc/mysql/keys.enc"),
+            ("file_key_management_filename", "/etc/passwd"),
             ("innodb_redo_log_encrypt", "ON"),
         ],
     )
