@@ -55,7 +55,7 @@ FAILURES = (
         "keys",
         r"Obtaining redo log encryption key version|encryption key management plugin was not found",
         "the keys with which the server encrypted this are not to be had",
-        "see that the key file and the plugin of then are where they were; dbcalm processes log has what was tried",
+        "see that the key file and the plugin of then are where they were; the log of the job says what was tried",
         of_host=True,
     ),
     _known(
