@@ -6,9 +6,11 @@ import shlex
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dbcalm_cmd.process import utc_now
+from dbcalm_mariadb_cmd import secrets
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.small import small_text, write_new
@@ -156,6 +158,7 @@ def _copy(
     with _Checksums(folder) as checksums:
         with sent_to_disk(folder):
             tool.run(copying(job), output, checksums.follow, lock, _counting(job, progress))
+        secrets.keep_out(folder, Path(job.places.job_dir))
         checkpoints = tool.require_whole(folder, engine, base.to_lsn if base else None)
         progress.phase("checksumming")
         files = checksums.finish()
@@ -169,13 +172,25 @@ def _stream(
 ) -> _Copied:
     """Let the tool's stream be stored in the working folder."""
     folder, engine = _working(job), job.places.engine
-    stored = store(copying(job), job.storing, job.places, folder, output, _counting(job, progress), lock)
+    options: dict[str, str] = {}
+    edit = partial(_left_out, options) if job.has_secrets else None
+    stored = store(
+        copying(job), job.storing, job.places, folder, output, _counting(job, progress), lock, edit
+    )
+    secrets.remember(options, Path(job.places.job_dir))
     facts = folder / CHECKPOINTS
     checkpoints = tool.require_whole(facts, engine, base.to_lsn if base else None)
     binlog = tool.read_binlog_in_info(facts, engine)
     data_dir = Path(job.server.data_dir)
     links = {name: _pointed_to(data_dir / name) for name in stored.links}
     return _Copied(stored.files, checkpoints, binlog, stored.data_size, links)
+
+
+def _left_out(found: dict[str, str], config: bytes) -> bytes:
+    """Return the tool's options without passwords, and note what they were."""
+    kept, options = secrets.without(config)
+    found.update(options)
+    return kept
 
 
 def _pointed_to(link: Path) -> str:

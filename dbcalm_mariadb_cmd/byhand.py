@@ -66,7 +66,9 @@ def _about(newest: Manifest) -> str:
         lines.append(f"The binary log goes on from it at {reached}{gtid}.")
     if newest.server.encrypts:
         lines.append(
-            "**The server encrypts by itself: without its own key files nothing of this can be read.**"
+            "**The server encrypts by itself: without its own key files nothing of this can be read. Where "
+            "`backup-my.cnf` has the line `#file_key_management_filekey`, or one like it, its password was left out: "
+            "write it there, such as `file_key_management_filekey=FILE:/path`, in the copy.**"
         )
     if newest.server.elsewhere:
         kept = ", ".join(f"{name} ({path})" for name, path in sorted(newest.server.elsewhere.items()))

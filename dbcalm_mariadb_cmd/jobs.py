@@ -90,7 +90,7 @@ class Places:
 @dataclass(frozen=True)
 class BackupJob:
     """Make this backup. ``base`` is None for a full one, and ``base_form`` how it is stored; ``expected_bytes`` is
-    about what the tool will read."""
+    about what the tool will read, and ``has_secrets`` that the server's key management has a password."""
 
     job_id: str
     places: Places
@@ -106,6 +106,7 @@ class BackupJob:
     base_form: str = FOLDER
     storing: Storing = AS_FOLDER
     effort: Effort = NO_EFFORT
+    has_secrets: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,19 @@ from typing import Self
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import Writeback, die_with_parent
 from dbcalm_mariadb_cmd.adapter.tree import FileState, no_link, write_all, write_file
+from dbcalm_mariadb_cmd.adapter.xbstream import NoStream, Relay
 from dbcalm_mariadb_cmd.errors import JobFailed
 from dbcalm_mariadb_cmd.failures import Failure, known
+from dbcalm_mariadb_cmd.secrets import CONFIG, redacted
 
 _PIECE = 1 << 20
 _LINE_LIMIT = 4096
 _TAIL_LINES = 40
 _BROKEN = "Broken pipe"
+_UNKNOWN_STREAM = (
+    "the backup tool's stream is of an unknown form, so that the server's password for its keys cannot be kept out of "
+    "the backup; give it to the server as FILE:/path, or make the backup with --form folder"
+)
 _KILLED, _FAILED, _CONSEQUENCE = range(3)
 _GRACE_SECONDS = 0.1
 
@@ -89,13 +95,14 @@ def pack(
     lock: int,
     on_start: Callable[[int], None] = _ignore,
     on_bytes: Callable[[int], None] = _ignore,
+    edit: Callable[[bytes], bytes] | None = None,
 ) -> tuple[FileState, int]:
     """Write what the last member says into a new file. Return the file's state, and how many bytes the first member
     gave to the second; ``on_start`` gets the first member's process id, and ``on_bytes`` is told of these bytes as they
-    pass. Raise JobFailed or OSError."""
+    pass. With ``edit`` the first member's stream has the tool's options changed by it. Raise JobFailed or OSError."""
     with _Pipe(members, log, lock, reads_file=False) as pipe:
         on_start(pipe.first)
-        counted = pipe.count(on_bytes)
+        counted = pipe.count(on_bytes, edit)
         try:
             state = _store(pipe.outlet, target)
         except OSError as error:
@@ -202,18 +209,27 @@ class _Pipe:
         """The process id of the last member."""
         return self._processes[-1].pid
 
-    def count(self, on_bytes: Callable[[int], None]) -> Callable[[], int]:
+    def count(
+        self, on_bytes: Callable[[int], None], edit: Callable[[bytes], bytes] | None = None
+    ) -> Callable[[], int]:
         """Join the first two members, telling of the bytes that pass; return what says how many those were."""
         total = 0
         coming, going = self._gap
 
-        def join() -> None:
+        def moved(count: int) -> None:
             nonlocal total
+            total += count
+            on_bytes(count)
+
+        def join() -> None:
             try:
+                if edit is not None:
+                    Relay(coming, going, CONFIG, edit).run(moved)
                 # The kernel hands the pages over; not a byte of them is copied.
-                while moved := os.splice(coming, going, _PIECE):
-                    total += moved
-                    on_bytes(moved)
+                while count := os.splice(coming, going, _PIECE):
+                    moved(count)
+            except NoStream:
+                self._fail(_Failure(_FAILED, 0, _UNKNOWN_STREAM, None))
             except BrokenPipeError:
                 self._unread = True  # Whoever does not read any more says why.
             except OSError as error:
@@ -275,7 +291,8 @@ class _Pipe:
         serious = tool.Serious()
         assert process.stderr is not None
         with process.stderr as stream:
-            for line in iter(lambda: stream.readline(_LINE_LIMIT), b""):
+            for read in iter(lambda: stream.readline(_LINE_LIMIT), b""):
+                line = redacted(read)
                 self._log.add(line if member.is_tool else f"{member.name}: ".encode() + line)
                 text = line.decode("utf-8", "replace").strip()
                 said.append(text)

@@ -389,6 +389,7 @@ class Planner:
             base_form=base.form if base else FOLDER,
             storing=how,
             effort=effort,
+            has_secrets=ready.server.has_secrets,
         )
         return _making(command, job, job.base, [], backup.in_words(job))
 

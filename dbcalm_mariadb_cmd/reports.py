@@ -187,7 +187,7 @@ class Reports:
                 warm=self._warmer.told(),
             )
         newest = max(manifests(self._settings.backup_dir), key=lambda made: made.seq, default=None)
-        database, cause, needed = self._database(newest)
+        database, cause, needed, advice = self._database(newest)
         return _ok(
             database=database,
             cause=cause,
@@ -202,6 +202,7 @@ class Reports:
             config=loaded(self._settings, self._config) if self._config else None,
             server_faults=self._server_faults(),
             **self._wrong(),
+            **({"advice": advice} if advice else {}),
         )
 
     def _wrong(self) -> dict[str, object]:
@@ -231,14 +232,14 @@ class Reports:
             return f"{describe(error)}: see that the disk of backup_dir is mounted: findmnt --target {backup_dir}"
         return None
 
-    def _database(self, newest: Manifest | None) -> tuple[dict[str, object], object, int | None]:
+    def _database(self, newest: Manifest | None) -> tuple[dict[str, object], object, int | None, str | None]:
         """Return how the database stands, the word for what is wrong with the account if it is that, and the space
-        below which a full backup is refused. The database is not asked while a job works with it, which has its backup
-        lock or wants it stopped."""
+        below which a full backup is refused, and advice about its keys. The database is not asked while a job works
+        with it, which has its backup lock or wants it stopped."""
         running = self._control.history.open
         if running is not None and running["type"] in _WITH_DATABASE:
             message = f"job {running['job_id']} works with it ({running['type']})"
-            return {"ok": True, "message": message}, None, None
+            return {"ok": True, "message": message}, None, None, None
         try:
             ready = preflight.ready_for_backup(self._settings, newest, self._control.history.restored_seq)
             how = storing(self._settings, None)
@@ -246,10 +247,10 @@ class Reports:
             capacity.require_open_files(ready.server.tablespaces, "a backup")
             capacity.for_backup(effort(self._settings), how, capacity.available_memory())
         except Refused as refused:
-            return {"ok": False, "message": str(refused)}, refused.data.get("cause"), None
+            return {"ok": False, "message": str(refused)}, refused.data.get("cause"), None, None
         message = f"{ready.tool} {ready.tool_version}, server {ready.server.origin.version}"
         needed = expected_size(ready.server.data_bytes, how, newest)
-        return {"ok": True, "message": message}, None, needed + preflight.RESERVE
+        return {"ok": True, "message": message}, None, needed + preflight.RESERVE, ready.server.advice
 
     def _chain(self, newest: Manifest | None) -> dict[str, object]:
         if newest is None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import warm
+from dbcalm_mariadb_cmd import secrets, warm
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
@@ -92,7 +92,8 @@ def make_whole(
                 with _blaming(manifest, "unpacked"), sent_to_disk(folder) if to_stay else nullcontext():
                     counting = partial(progress.follow, counted="wchar")
                     bring(manifest, folder, places, output, counting, lock, identity)
-            _prepare(manifest, argv, output, progress, lock)
+            with secrets.put_before(argv, Path(places.job_dir), places.job(job.job_id)) as command:
+                _prepare(manifest, command, output, progress, lock)
             if folder != data:
                 remove_tree(folder)
         progress.phase("comparing")

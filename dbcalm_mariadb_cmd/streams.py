@@ -61,13 +61,14 @@ def store(
     output: tool.Output,
     on_start: Callable[[int], None],
     lock: int,
+    edit: Callable[[bytes], bytes] | None = None,
 ) -> Stored:
-    """Run the backup tool, whose process id ``on_start`` gets, and store its stream in this folder; raise JobFailed or
-    OSError."""
+    """Run the backup tool, whose process id ``on_start`` gets, and store its stream in this folder, with the tool's
+    options as ``edit`` makes them; raise JobFailed or OSError."""
     seen = _Seen()
     members = [Member(_TOOL, copying, is_tool=True), *_packing(storing, places)]
     name = stream_name(storing.form, storing.recipients)
-    state, data_size = pack(members, folder / name, Log(output, seen.follow), lock, on_start)
+    state, data_size = pack(members, folder / name, Log(output, seen.follow), lock, on_start, edit=edit)
     if seen.corrupted:
         raise tool.corrupted()
     return Stored({name: state, **_beside(folder)}, data_size, seen.links)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from errno import EACCES
 from pathlib import Path
 
+from dbcalm_mariadb_cmd import secrets
 from dbcalm_mariadb_cmd.adapter.asking import Answer, NotAnswered, ask
 from dbcalm_mariadb_cmd.adapter.datadir import survey
 from dbcalm_mariadb_cmd.adapter.holders import holder
@@ -51,7 +52,8 @@ class ServerFacts:
     None where it cannot tell; ``binlogs`` maps each binary log's name to its bytes, None where there is none.
     ``data_bytes`` is about what a full backup copies: the data, and the redo log since the last checkpoint;
     ``tablespaces`` how many files of tables the tool has open meanwhile. ``problem`` says what in the data directory
-    the tool would not copy, None if nothing."""
+    the tool would not copy, None if nothing. ``has_secrets`` says that its key
+    management has a password, and ``advice`` what to do about one that stands in its options as such."""
 
     origin: Origin
     lsn: int
@@ -60,6 +62,8 @@ class ServerFacts:
     data_bytes: int
     tablespaces: int
     problem: str | None = None
+    has_secrets: bool = False
+    advice: str | None = None
 
 
 def require_credentials(path: Path) -> None:
@@ -275,6 +279,8 @@ def _facts(engine: Engine, variables: dict[str, str], answers: Mapping[str, Answ
         data_bytes=found.data_bytes + max(0, lsn - (_number(status, _CHECKPOINTS) or lsn)),
         tablespaces=found.tablespaces,
         problem=found.problem(),
+        has_secrets=is_mariadb and secrets.are_in(variables),
+        advice=secrets.advice(variables),
     )
 
 

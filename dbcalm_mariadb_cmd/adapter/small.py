@@ -57,15 +57,15 @@ def append_to(path: Path) -> int:
     return os.open(path, flags, 0o666)
 
 
-def new_file(path: Path) -> int:
+def new_file(path: Path, mode: int = 0o666) -> int:
     """Return a descriptor to write a file by, which takes the place of whatever had this name; raise OSError. Nothing
     is written through a link, or into a pipe that somebody has put there."""
     with suppress(FileNotFoundError):
         path.unlink()
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
-def write_new(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file in the place of whatever had this name; raise OSError."""
-    with open(new_file(path), "wb") as file:
+    with open(new_file(path, mode), "wb") as file:
         file.write(content)

@@ -21,6 +21,7 @@ from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
 from dbcalm_mariadb_cmd.adapter.small import append_to, small_text
 from dbcalm_mariadb_cmd.builder import Binlog, Engine
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
+from dbcalm_mariadb_cmd.secrets import redacted
 from dbcalm_mariadb_cmd.shapes import Unsigned, fitted
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -176,8 +177,8 @@ def run(
     ) as process:
         on_start(process.pid)
         assert process.stderr is not None
-        for line in iter(lambda: process.stderr.readline(_LINE_LIMIT), b""):  # type: ignore[union-attr]  # asserted above; a lambda forgets it
-            output.add(line)
+        for said in iter(lambda: process.stderr.readline(_LINE_LIMIT), b""):  # type: ignore[union-attr]  # asserted above; a lambda forgets it
+            output.add(line := redacted(said))
             text = line.decode("utf-8", "replace").strip()
             last = text or last
             serious.add(text)

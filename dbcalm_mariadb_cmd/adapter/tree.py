@@ -280,10 +280,10 @@ def _remove_below(parent: int, name: str, device: int) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def write_synced(path: Path, text: str) -> None:
+def write_synced(path: Path, text: str, mode: int = 0o666) -> None:
     """Write a file, or replace it, whole or not at all, also across a power cut; raise OSError."""
     fresh = path.with_name(f"{path.name}.new")
-    with open(new_file(fresh), "w", encoding="utf-8") as file:
+    with open(new_file(fresh, mode), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -106,6 +106,8 @@ def database(told: Engine, findings: Findings) -> bool:
     space = told["space"]
     needed = f", a full backup needs about {size(space['needed_bytes'])}" if space["needed_bytes"] else ""
     findings.judge("space", list(of_space(told)), f"{size(space['free_bytes'])} free{needed}")
+    if told.get("advice"):
+        findings.note("keys", told["advice"])
     if told["clock"]:
         findings.note("clock", f"nothing is cleaned up: {told['clock']}")
     return findings.wrong == before
