@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +26,7 @@ from dbcalm_mariadb_cmd.builder import Binlog, backup_argv
 from dbcalm_mariadb_cmd.byhand import chain_of, instructions
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER, checkpoints_folder
 from dbcalm_mariadb_cmd.jobs import LOST_AND_FOUND, BackupJob, Places, SyntheticJob
+from dbcalm_mariadb_cmd.key_options import note_source
 from dbcalm_mariadb_cmd.manifest import (
     FILES,
     INSTRUCTIONS,
@@ -158,7 +159,7 @@ def _copy(
     with _Checksums(folder) as checksums:
         with sent_to_disk(folder):
             tool.run(copying(job), output, checksums.follow, lock, _counting(job, progress))
-        secrets.keep_out(folder, Path(job.places.job_dir))
+        _note_source(job, secrets.keep_out(folder))
         checkpoints = tool.require_whole(folder, engine, base.to_lsn if base else None)
         progress.phase("checksumming")
         files = checksums.finish()
@@ -177,13 +178,17 @@ def _stream(
     stored = store(
         copying(job), job.storing, job.places, folder, output, _counting(job, progress), lock, edit
     )
-    secrets.remember(options, Path(job.places.job_dir))
+    _note_source(job, options)
     facts = folder / CHECKPOINTS
     checkpoints = tool.require_whole(facts, engine, base.to_lsn if base else None)
     binlog = tool.read_binlog_in_info(facts, engine)
     data_dir = Path(job.server.data_dir)
     links = {name: _pointed_to(data_dir / name) for name in stored.links}
     return _Copied(stored.files, checkpoints, binlog, stored.data_size, links)
+
+
+def _note_source(job: BackupJob, left_out: Mapping[str, str]) -> None:
+    note_source(left_out, Path(job.places.data_dir), Path(job.places.job_dir))
 
 
 def _left_out(found: dict[str, str], config: bytes) -> bytes:

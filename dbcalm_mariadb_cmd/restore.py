@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import secrets, warm
+from dbcalm_mariadb_cmd import warm
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.holders import holder
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
@@ -30,6 +30,7 @@ from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed
 from dbcalm_mariadb_cmd.failures import is_of_host
 from dbcalm_mariadb_cmd.forms import FOLDER
 from dbcalm_mariadb_cmd.jobs import LOST_AND_FOUND, RestoreJob
+from dbcalm_mariadb_cmd.key_options import put_before
 from dbcalm_mariadb_cmd.manifest import Manifest, read_files, read_manifest
 from dbcalm_mariadb_cmd.progress import Progress
 from dbcalm_mariadb_cmd.proof import APPLIES, INTACT
@@ -92,7 +93,7 @@ def make_whole(
                 with _blaming(manifest, "unpacked"), sent_to_disk(folder) if to_stay else nullcontext():
                     counting = partial(progress.follow, counted="wchar")
                     bring(manifest, folder, places, output, counting, lock, identity)
-            with secrets.put_before(argv, Path(places.job_dir), places.job(job.job_id)) as command:
+            with put_before(argv, Path(places.job_dir), places.job(job.job_id)) as command:
                 _prepare(manifest, command, output, progress, lock)
             if folder != data:
                 remove_tree(folder)

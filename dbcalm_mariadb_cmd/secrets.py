@@ -1,22 +1,17 @@
 """Passwords of the server's key management, kept out of backups, logs and answers.
 
 The backup tool reads the options of the server's encryption plugin, prints them, and writes them into the backup's
-``backup-my.cnf``: also a password that unlocks the key file, where that is given as such and not as ``FILE:/path``. It
-needs them again when it prepares the backup. So they are kept in a file of the service's own, on this host alone, and
-are put before the tool for as long as it prepares.
+``backup-my.cnf``: also a password that unlocks the key file, where that is given as such and not as ``FILE:/path``.
+What is left out here ``key_options`` finds again when the tool needs it.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 
-from dbcalm_mariadb_cmd.adapter.small import read_small, small_text, write_new
-from dbcalm_mariadb_cmd.adapter.tree import write_synced
-from dbcalm_mariadb_cmd.errors import JobFailed
+from dbcalm_mariadb_cmd.adapter.small import read_small, write_new
 
 CONFIG = "backup-my.cnf"
-KEPT = "keys.cnf"
 _NAME = r"[a-z0-9_-]*(?:filekey|_token|_secret|_password)"
 _TOLD = re.compile(rf"({_NAME}\s*=\s*)(?!FILE:)\S.*".encode(), re.I)
 _OPTION = re.compile(rf"^({_NAME})[ \t]*=[ \t]*(.*?)[ \t]*$".encode(), re.I | re.M)
@@ -65,56 +60,24 @@ def without(config: bytes) -> tuple[bytes, dict[str, str]]:
     return _OPTION.sub(leave_out, config), found
 
 
-def keep_out(folder: Path, job_dir: Path) -> None:
-    """Leave the passwords out of a backup's folder, and remember them; raise OSError."""
-    path = folder / CONFIG
-    with suppress(FileNotFoundError):
-        before = read_small(path)
-        after, found = without(before)
-        remember(found, job_dir)
-        if after != before:
-            write_new(path, after)
+def left_out_of(config: bytes) -> list[str]:
+    """Return the names of the options whose values were left out of the tool's."""
+    return [name.decode() for name in _LEFT_OUT.findall(config)]
 
 
-def remember(found: Mapping[str, str], job_dir: Path) -> None:
-    """Keep these options for the time when a backup is brought back; raise OSError."""
-    kept = _kept(job_dir)
-    if found and {**kept, **found} != kept:
-        text = "".join(f"{name}={value}\n" for name, value in sorted({**kept, **found}.items()))
-        write_synced(job_dir / KEPT, text, 0o600)
-
-
-def _kept(job_dir: Path) -> dict[str, str]:
-    try:
-        text = small_text(job_dir / KEPT).encode("latin-1", "replace")
-    except FileNotFoundError:
-        return {}
+def options_in(text: bytes) -> dict[str, str]:
+    """Return the options of key management that stand in an option file's text."""
     return {name.decode(): value.decode("latin-1") for name, value in _OPTION.findall(text)}
 
 
-@contextmanager
-def put_before(argv: list[str], job_dir: Path, folder: Path) -> Iterator[list[str]]:
-    """Yield the tool's command to prepare a backup, with the options that were left out of it put back in a file in
-    this folder, for as long as the block lasts. Raise JobFailed where nobody knows them."""
-    given = argv[1].removeprefix("--defaults-file=")
+def keep_out(folder: Path) -> dict[str, str]:
+    """Leave the passwords out of a backup's folder; return what these options were. Raise OSError."""
+    path = folder / CONFIG
     try:
-        config = read_small(Path(given))
-    except OSError:
-        config = b""  # The tool says so itself.
-    names = [name.decode() for name in _LEFT_OUT.findall(config)]
-    if not names:
-        yield argv
-        return
-    kept = _kept(job_dir)
-    if missing := [name for name in names if name not in kept]:
-        raise JobFailed(
-            f"{missing[0]} is in no backup, and the backup tool needs it: write {missing[0]}=FILE:/path, or the "
-            f"password, into {job_dir / KEPT}, a file that only user mysql can read, and try again"
-        )
-    fresh = folder / "prepare.cnf"
-    lines = "".join(f"{name}={kept[name]}\n" for name in names)
-    write_new(fresh, config + b"\n[mysqld]\n" + lines.encode("latin-1"), 0o600)
-    try:
-        yield [argv[0], f"--defaults-file={fresh}", *argv[2:]]
-    finally:
-        fresh.unlink()
+        before = read_small(path)
+    except FileNotFoundError:
+        return {}
+    after, found = without(before)
+    if after != before:
+        write_new(path, after)
+    return found

@@ -195,10 +195,33 @@ def _named(words: list[str]) -> str | None:
 
 def _configured(words: list[str]) -> tuple[str, ...]:
     """Return where a server of this command line has its data by the option files that it reads, as far as we can."""
+    printed = options_printed(_option_files(words))
+    if printed is None:
+        return ()
+    named = [line.removeprefix(_DATADIR) for line in printed if line.startswith(_DATADIR)]
+    return tuple(named[-1:]) if named else (_DEFAULT,)
+
+
+def option_files_of(data_dir: Path) -> list[str]:
+    """Return the words by which the server that works in this directory was told its option files; none where that is
+    the usual ones, or no server is seen."""
+    working = holder(data_dir)
+    try:
+        return _option_files(_words(working.pid)) if working and working.pid else []
+    except OSError:
+        return []
+
+
+def _option_files(words: list[str]) -> list[str]:
+    return [word for word in words if word.startswith("--defaults-") and "=" in word]
+
+
+def options_printed(files: list[str]) -> list[str] | None:
+    """Return the options that a server finds in these option files, each as ``--name=value``; None where we cannot
+    tell."""
     program = shutil.which("my_print_defaults", path=SEARCHED)
     if program is None:
-        return ()
-    files = [word for word in words if word.startswith("--defaults-") and "=" in word]
+        return None
     try:
         asked = subprocess.run(
             [program, *files, *_GROUPS],
@@ -211,11 +234,8 @@ def _configured(words: list[str]) -> tuple[str, ...]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ()
-    if asked.returncode:
-        return ()
-    named = [line.removeprefix(_DATADIR) for line in asked.stdout.splitlines() if line.startswith(_DATADIR)]
-    return tuple(named[-1:]) if named else (_DEFAULT,)
+        return None
+    return None if asked.returncode else asked.stdout.splitlines()
 
 
 def _lock_in(folder: str) -> int | None:

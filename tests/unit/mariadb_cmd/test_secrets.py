@@ -1,4 +1,4 @@
-"""What counts as a password of the server's key management, and that it is left out, kept, and put back."""
+"""What counts as a password of the server's key management, and that it is left out."""
 
 import os
 import struct
@@ -10,7 +10,6 @@ import pytest
 
 from dbcalm_mariadb_cmd import secrets
 from dbcalm_mariadb_cmd.adapter.xbstream import NoStream, Relay
-from dbcalm_mariadb_cmd.errors import JobFailed
 
 CONFIG = (
     b"[mysqld]\ninnodb_page_size=16384\nplugin_load=file_key_management=file_key_management\n"
@@ -44,7 +43,7 @@ def test_options_are_as_long_as_before_without_it() -> None:
     assert secrets.without(kept) == (kept, {})
 
 
-def test_an_option_that_names_a_file_is_no_secret_and_is_remembered() -> None:
+def test_an_option_that_names_a_file_is_no_secret() -> None:
     config = CONFIG.replace(b"Very Secret", b"FILE:/etc/key")
     assert secrets.without(config) == (config, {"file_key_management_filekey": "FILE:/etc/key"})
 
@@ -64,29 +63,13 @@ def test_which_variables_of_a_server_are_secret(name: str, value: str, is_one: b
     assert secrets.are_in({name: value}) is is_one
 
 
-@pytest.mark.parametrize("value", ["Very Secret", "pässword#'\"\\", "FILE:/etc/key"])
-def test_what_was_left_out_is_put_before_the_tool_and_nowhere_else(tmp_path: Path, value: str) -> None:
-    config = CONFIG.replace(b"Very Secret", value.encode())
-    jobs, data = tmp_path / "jobs", tmp_path / "data"
-    jobs.mkdir()
-    data.mkdir()
-    (data / secrets.CONFIG).write_bytes(config)
-    secrets.keep_out(data, jobs)
-    argv = ["tool", f"--defaults-file={data / secrets.CONFIG}", "--prepare"]
-    with secrets.put_before(argv, jobs, tmp_path) as command:
-        fresh = Path(command[1].removeprefix("--defaults-file="))
-        assert f"file_key_management_filekey={value}\n".encode() in fresh.read_bytes()
-        assert (fresh.stat().st_mode & 0o077 == 0) is (fresh.name == "prepare.cnf")
-        assert (fresh.name == "prepare.cnf") is not value.startswith("FILE:")
-    assert not (tmp_path / "prepare.cnf").exists()
-    assert (jobs / secrets.KEPT).stat().st_mode & 0o077 == 0
-
-
-def test_what_nobody_knows_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / secrets.CONFIG).write_bytes(secrets.without(CONFIG)[0])
-    argv = ["tool", f"--defaults-file={tmp_path / secrets.CONFIG}", "--prepare"]
-    with pytest.raises(JobFailed, match="is in no backup"), secrets.put_before(argv, tmp_path, tmp_path):
-        pass
+def test_a_folder_loses_it_and_what_it_was_is_told(tmp_path: Path) -> None:
+    assert secrets.keep_out(tmp_path) == {}
+    (tmp_path / secrets.CONFIG).write_bytes(CONFIG)
+    assert secrets.keep_out(tmp_path) == {"file_key_management_filekey": "Very Secret"}
+    left = (tmp_path / secrets.CONFIG).read_bytes()
+    assert left == secrets.without(CONFIG)[0]
+    assert secrets.left_out_of(left) == ["file_key_management_filekey"]
 
 
 def chunk(kind: bytes, name: bytes, data: bytes = b"", more: bytes = b"") -> bytes:
