@@ -247,6 +247,7 @@ def test_the_documented_statuses_are_those_of_the_contract(description: dict[str
         "GET /restores": {"200", "400", "422", "503"},
         "GET /processes": {"200", "400", "422", "503"},
         "GET /processes/{id}/events": {"200", "404", "422", "503"},
+        "POST /processes/{id}/acknowledge": {"200", "404", "409", "503"},
         "DELETE /processes/{id}": {"202", "404", "409", "503"},
         "GET /status/{pid}": {"200", "404", "503"},
         "GET /schedules": {"200", "400", "422", "503"},
