@@ -323,7 +323,8 @@ def test_a_clean_up_that_failed_or_does_not_run_is_told(
     assert sentence.startswith("nothing was cleaned up since 20")
     job = api.post("/cleanup").json()["pid"]
     mysql.finish(job, "failed", error="cannot go on: No space left on device")
-    assert told() == ["the last clean-up failed: cannot go on: No space left on device"]
+    failure = "the last clean-up failed: cannot go on: No space left on device"
+    assert told() == [f"{failure}; once that is known: dbcalm processes acknowledge {job}"]
     clock.time -= 51 * 3600
     mysql.finish(api.post("/cleanup").json()["pid"])
     assert told() == []
