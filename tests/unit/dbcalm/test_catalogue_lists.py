@@ -49,7 +49,7 @@ def fill(catalogue: Catalogue) -> None:
                 "status": "success",
                 "backup": manifest(
                     f"b{number:03}", seq=number // 2, job_id=job_id, start_time=start,
-                    end_time=start if number % 5 else None, schedule_id=chance.choice([None, 1, 2, 3]),
+                    end_time=f"{start[:11]}0{number % 5}{start[13:]}", schedule_id=chance.choice([None, 1, 2, 3]),
                     from_backup_id=chance.choice([None, "b000", "b001"]), type="full",
                 ),
             },
