@@ -129,16 +129,10 @@ class Stock:
 
     def _require_old_enough(self, made: Manifest) -> None:
         """One that was made in the future counts as young, by the clock that is there."""
-        if not self._limits.min_age:
-            return
-        try:
-            young = moment(self._now) - moment(made.end_time) < self._limits.min_age
-        except (ValueError, TypeError):
-            young = True  # Nobody knows how old it is.
-        if young:
-            least = span(self._limits.min_age)
+        least = self._limits.min_age
+        if least and moment(self._now) - moment(made.end_time) < least:
             raise Refused(
-                409, f"backup {made.id} of {made.end_time} is younger than min_age, which is {least}"
+                409, f"backup {made.id} of {made.end_time} is younger than min_age, which is {span(least)}"
             )
 
     def _require_enough_left(self, made: Manifest) -> None:

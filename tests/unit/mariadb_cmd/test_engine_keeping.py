@@ -83,6 +83,13 @@ class TestTrash:
         assert [name.split(".")[0] for name in shelf.trash()] == ["b1", "c1"]
         assert refusal(shelf.keeper.delete, DeleteBackup("b0"))[0] == 409
 
+    def test_one_whose_age_nobody_knows_stays(self, lab: Lab) -> None:
+        shelf = Shelf(lab, min_age=HOUR)
+        shelf.chain("a", 1)
+        shelf.add("odd", "a0", end_time="soon")
+        code, said = refusal(shelf.keeper.delete, DeleteBackup("odd"))
+        assert (code, "end_time must be a time" in said) == (409, True)
+
     def test_as_many_chains_stay_as_never_go(self, lab: Lab) -> None:
         shelf = Shelf(lab, min_full_chains=2)
         for name in "abcd":
