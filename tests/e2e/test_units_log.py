@@ -1,4 +1,8 @@
-"""What an administrator finds in the journal of a booted host about jobs, by the commands that the docs have."""
+"""What an administrator finds in the journal of a booted host about jobs, by the commands that the docs have.
+
+It leaves jobs that failed, of which ``dbcalm status`` and setup tell: so it comes after what wants a host where all is
+well, in the order of the files' names.
+"""
 
 import re
 
