@@ -18,8 +18,9 @@ def main() -> int:
     work, target = CHECKOUT / "build" / "packages", CHECKOUT / "dist"
     try:
         work.mkdir(parents=True, exist_ok=True)
+        version = release()
         print(f"packing them as .{kind}, which takes a minute", file=sys.stderr)
-        made = _KINDS[kind](release(), work, target)
+        made = _KINDS[kind](version, work, target)
         for old in set(target.glob(f"dbcalm[-_]*.{kind}")) - {made}:  # So that nobody takes an old one.
             old.unlink()
     except (PackageError, OSError) as error:
