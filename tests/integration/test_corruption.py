@@ -63,7 +63,7 @@ class Judge:
         )  # fmt: skip
 
     def fault(self, chain: list[str], level: int = 1) -> BackupFault | None:
-        """Return what is wrong with a chain, and take away what was noted of that."""
+        """Return what is wrong with a chain, and take away what was noted of that, also of what builds on it."""
         job = VerifyJob(
             job_id=uuid.uuid4().hex, places=self.places, restore_id="x", seq=0, chain=tuple(chain),
             target="folder", target_path=str(self.restores / "x-restored-now"), level=level,
@@ -78,8 +78,8 @@ class Judge:
         finally:
             os.close(lock)
             assert list(self.restores.iterdir()) == []
-            for id in chain:
-                (self.rig.backups / id / PROOF).unlink(missing_ok=True)
+            for noted in self.rig.backups.glob(f"*/{PROOF}"):
+                noted.unlink()
         return None
 
 
