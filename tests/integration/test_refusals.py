@@ -117,22 +117,7 @@ def test_while_another_backup_or_a_locked_table_is_in_the_way(rig: Rig, statemen
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "a.b",
-        "../up",
-        "/etc",
-        "a/b",
-        "ümlaut",
-        "日本",
-        "x" * 300,
-        "-",
-        "",
-        "a\0b",
-        "restores",
-        "a;b",
-        ".hidden",
-    ],
+    "name", ["../up", "/etc", "a/b", "a\\b", "日本", "-", "", ".", "a\0b", "restores", "latest"]
 )
 def test_an_id_that_is_no_name(rig: Rig, name: str) -> None:
     assert rig.refused("POST", "/backups", {"type": "full", "id": name})[0] == 422
@@ -249,7 +234,7 @@ def test_restore_onto_a_running_server(rig: Rig, base: str) -> None:
     assert line.endswith(f" works in {rig.data}; type: kill {server.pid}")
 
 
-@pytest.mark.parametrize("name", ["mariadbd.pid", ".hidden", "lost+found/"])
+@pytest.mark.parametrize("name", ["mariadbd.pid", ".hidden", "somebodys/"])
 def test_restore_onto_a_directory_that_is_not_empty(rig: Rig, base: str, name: str) -> None:
     rig.empty_database()
     thing = rig.data / name
