@@ -181,11 +181,16 @@ def a_log_of_noise(bench: Bench) -> JobFailed | None:
 
 
 def a_log_with_a_flipped_bit(bench: Bench) -> JobFailed | None:
+    """In its first record. Further on the tool takes the damage for the end of the log, and only our checksums tell."""
     # Of a backup that has some log: of an idle server there may be next to none.
     assert bench.paused("busy", lambda: bench.sandbox.sql("UPDATE shop.orders SET body = SHA1(id)")) is None
-    return _log(
-        bench, "m", lambda content: content[:12400] + bytes([content[12400] ^ 1]) + content[12401:], "busy"
-    )
+
+    def flip(content: bytes) -> bytes:
+        first, end_of_checkpoint = (int.from_bytes(content[at : at + 8], "big") for at in (8, 4096 + 8))
+        at = 12288 + end_of_checkpoint - first
+        return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+    return _log(bench, "m", flip, "busy")
 
 
 def damaged_data(bench: Bench) -> JobFailed | None:
@@ -220,6 +225,14 @@ def server_gone(bench: Bench) -> JobFailed | None:
         return bench.paused("p", kill)
     finally:
         bench.sandbox.start_db()
+
+
+def other_undo(bench: Bench) -> JobFailed | None:
+    assert bench.run(bench.argv(f"--target-dir={bench.root / 'undo'}")) is None
+    bench.sandbox.sql("SET GLOBAL innodb_fast_shutdown = 0")  # Else the number cannot be changed.
+    bench.sandbox.add_options("innodb_undo_tablespaces=3")
+    base = f"--incremental-basedir={bench.root / 'undo'}"
+    return bench.run(bench.argv(f"--target-dir={bench.root / 'undo1'}", base))
 
 
 def server_page(bench: Bench) -> JobFailed | None:
@@ -337,6 +350,7 @@ CAUSES: list[tuple[str, Callable[[Bench], JobFailed | None]]] = [
     ("option", option),
     ("log-overrun", log_overrun),
     ("server-gone", server_gone),
+    ("other-undo", other_undo),
     ("server-page", server_page),
 ]
 
