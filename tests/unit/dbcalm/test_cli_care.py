@@ -378,7 +378,8 @@ print(json.dumps({"became": bool(before), "late": late}), file=sys.stderr)
         "backups hold a --reason x", "backup full", "backup incremental --schedule-id 1", "restores list",
         "restore a --target folder", "processes list", "schedules list", "schedules show 1", "status", "status --json",
         "schedules add full --frequency daily --hour 3 --minute 0", "cleanup", "cleanup --dry-run", "config check",
-        "setup --check", "setup --yes", "setup --yes --user a --password-stdin --no-backup",
+        "setup --check", "setup --yes", "setup --yes --user a --password-stdin --no-backup", "verify a",
+        "replaced list", "restores folders", "catalogue rebuild", "backups delete a --yes", "users delete a --yes",
     ],
 )  # fmt: skip
 def test_nothing_is_loaded_once_root_has_become_another_user(
