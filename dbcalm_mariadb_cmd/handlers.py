@@ -4,13 +4,14 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from dbcalm_cmd.process import Answer, Handlers, caller, log, utc_now
 from dbcalm_cmd.wire import Command
-from dbcalm_mariadb_cmd import replaced, restored
+from dbcalm_mariadb_cmd import mark, preflight, replaced, restored
 from dbcalm_mariadb_cmd.adapter.journal import PAGE, Journal, Page
 from dbcalm_mariadb_cmd.adapter.tree import remove_tree
 from dbcalm_mariadb_cmd.command import (
@@ -42,10 +43,11 @@ from dbcalm_mariadb_cmd.command import (
     UndeleteBackup,
     VerifyBackup,
 )
-from dbcalm_mariadb_cmd.control import JobControl
+from dbcalm_mariadb_cmd.control import JobControl, Plan
 from dbcalm_mariadb_cmd.errors import Refused, describe
 from dbcalm_mariadb_cmd.keeping import Keeper
 from dbcalm_mariadb_cmd.plans import Planner
+from dbcalm_mariadb_cmd.proof import INTACT
 from dbcalm_mariadb_cmd.reports import Reports
 from dbcalm_mariadb_cmd.settings import Settings
 from dbcalm_mariadb_cmd.shapes import legible
@@ -53,6 +55,7 @@ from dbcalm_mariadb_cmd.telling import tell_refusal
 from dbcalm_mariadb_cmd.warmer import Warmer
 
 C = TypeVar("C", bound=Command)
+J = TypeVar("J", FullBackup, IncrementalBackup, RestoreBackup, AdoptBackup, VerifyBackup, CleanupBackups)
 
 _ACCEPTED, _CONFLICT = 202, 409
 
@@ -72,15 +75,15 @@ class Desk:
         self.stopping = threading.Event()
         self._settings = settings
         self._restore_dir = settings.restore_dir or settings.backup_dir / "restores"
-        for folder in (settings.backup_dir / ".work", settings.backup_dir / ".trash", self._restore_dir):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        self._settling = threading.Lock()
+        self._is_settled = self._is_tidy = False
         self._control = JobControl(settings.job_dir, settings.backup_dir, now)
         self._planner = Planner(settings, self._restore_dir, self._control.history)
         self._keeper = Keeper(settings, self._control)
         self._warmer = Warmer(settings, self._control, self._planner)
         self._reports = Reports(settings, self._control, self._warmer, config)
-        self._keeper.recover()
-        self._control.recover(self._remove_leftovers)
+        self._settle()
+        self._control.recover(self._tidy)
         self._waiters = threading.Semaphore(_WAITERS_AT_ONCE)
         self._look = threading.Event()
         threading.Thread(target=self._purge, daemon=True).start()
@@ -96,9 +99,9 @@ class Desk:
             VerifyBackup: _told(self.verify_backup),
             BringBack: _told(self.bring_back),
             DeleteBackup: _refusable(self.delete_backup),
-            UndeleteBackup: _refusable(self._keeper.undelete),
-            HoldBackup: _refusable(self._keeper.hold),
-            ReleaseBackup: _refusable(self._keeper.release),
+            UndeleteBackup: _refusable(self._changed(self._keeper.undelete)),
+            HoldBackup: _refusable(self._changed(self._keeper.hold)),
+            ReleaseBackup: _refusable(self._changed(self._keeper.release)),
             CleanupBackups: _told(self.cleanup_backups),
             ReadEvents: _refusable(self.read_events),
             ListBackups: _refusable(self._reports.backups),
@@ -119,23 +122,23 @@ class Desk:
 
     def full_backup(self, command: FullBackup) -> Answer:
         """Start a full backup."""
-        return self._control.accept(command.job_id, lambda: self._planner.full(command))
+        return self._accept(command, self._planner.full, "backup_dir")
 
     def incremental_backup(self, command: IncrementalBackup) -> Answer:
         """Start an incremental backup, or a full one where the base cannot be trusted."""
-        return self._control.accept(command.job_id, lambda: self._planner.incremental(command))
+        return self._accept(command, self._planner.incremental, "backup_dir")
 
     def restore_backup(self, command: RestoreBackup) -> Answer:
         """Start a restore of a backup and its chain."""
-        return self._control.accept(command.job_id, lambda: self._planner.restore(command))
+        return self._accept(command, self._planner.restore, *self._aside(command.target == "folder"))
 
     def adopt_backup(self, command: AdoptBackup) -> Answer:
         """Start to take over a backup that somebody else has made."""
-        return self._control.accept(command.job_id, lambda: self._planner.adopt(command))
+        return self._accept(command, self._planner.adopt, "backup_dir")
 
     def verify_backup(self, command: VerifyBackup) -> Answer:
         """Start to prove that a backup comes back."""
-        return self._control.accept(command.job_id, lambda: self._planner.verify(command))
+        return self._accept(command, self._planner.verify, "backup_dir", *self._aside(command.level > INTACT))
 
     def bring_back(self, command: BringBack) -> Answer:
         """Start to bring back what a restore replaced."""
@@ -143,17 +146,19 @@ class Desk:
 
     def delete_backup(self, command: DeleteBackup) -> Answer:
         """Move a backup into the trash, from where it is removed later; with ``trash_delay`` 0 at once."""
-        answer = self._keeper.delete(command)
+        answer = self._changed(self._keeper.delete)(command)
         if not self._settings.trash_delay:
             self._look.set()
         return answer
 
     def cleanup_backups(self, command: CleanupBackups) -> Answer:
         """Start to delete what has expired, as far as it may go."""
-        return self._control.accept(command.job_id, lambda: self._planner.cleanup(command))
+        return self._accept(command, self._planner.cleanup, "backup_dir")
 
     def remove_restored(self, command: RemoveRestored) -> Answer:
         """Remove a folder that a restore has made: it is gone at once, and its bytes soon."""
+        if self._settings.restore_dir is None:
+            preflight.require_folders(self._settings, "backup_dir")
         folder = restored.condemn(self._restore_dir, self._control, command.id)
         threading.Thread(target=_remove, args=(folder,), daemon=True).start()
         return _ok()
@@ -202,17 +207,84 @@ class Desk:
         """End what is not to outlive this service."""
         self._warmer.stop()
 
-    def _remove_leftovers(self) -> None:
-        """Remove what no job works in any more: half-made backups and restores, and nothing else that lies there."""
+    def _accept(self, command: J, plan: Callable[[J], Plan], *folders: str) -> Answer:
+        """Start a job that needs the folder of backups, and can write in these folders."""
+
+        def when_here() -> Plan:
+            self._settle()
+            self._tidy()
+            preflight.require_folders(self._settings, *folders)
+            return plan(command)
+
+        return self._control.accept(command.job_id, when_here)
+
+    def _aside(self, is_wanted: bool) -> tuple[str, ...]:
+        """Return the key of the folder that backups are brought back to aside, where that is wanted."""
+        if not is_wanted:
+            return ()
+        return ("backup_dir" if self._settings.restore_dir is None else "restore_dir",)
+
+    def _changed(self, change: Callable[[C], Answer]) -> Callable[[C], Answer]:
+        """Return what changes a backup that is there, if it can be told that it is or is not there."""
+
+        def changed(command: C) -> Answer:
+            preflight.require_folders(self._settings, "backup_dir")
+            return change(command)
+
+        return changed
+
+    def _settle(self) -> None:
+        """Take in what lies in the folder of backups, when it is there at first and whenever it is there again."""
+        settings = self._settings
+        with self._settling:
+            try:
+                if mark.settle(settings.backup_dir, settings.job_dir, self._control.history.newest):
+                    self._is_settled = self._is_tidy = False
+                if not self._is_here() or self._is_settled:
+                    return
+                for folder in (
+                    settings.backup_dir / ".work",
+                    settings.backup_dir / ".trash",
+                    self._restore_dir,
+                ):
+                    with suppress(OSError):  # Whoever needs it says so.
+                        folder.mkdir(mode=0o700, exist_ok=True)
+                self._control.history.look_again()
+                self._keeper.recover()
+                self._is_settled = True
+            except OSError as error:
+                log("error", f"cannot take in what lies in {settings.backup_dir}: {describe(error)}")
+
+    def _is_here(self) -> bool:
+        """Tell whether the folder of backups is there; what it holds is taken in anew once it was not."""
+        here = mark.absence(self._settings.backup_dir, self._settings.job_dir) is None
+        self._is_settled &= here
+        self._is_tidy &= here
+        return here
+
+    def _tidy(self) -> None:
+        """Remove what no job works in any more: half-made backups and restores, and nothing else that lies there. The
+        lock of jobs is held."""
+        if self._is_tidy or not self._is_here():
+            return
         for folder in (
-            *(self._settings.backup_dir / ".work").iterdir(),
+            *(self._settings.backup_dir / ".work").glob("*"),
             *self._restore_dir.glob(".*-restored-*"),
         ):
             _remove(folder)
+        self._is_tidy = True
+
+    def _look_for_folder(self) -> None:
+        """Take in what lies in the folder of backups if that has come, and tidy up unless a job runs."""
+        self._settle()
+        if not self._is_tidy and self._is_here():
+            with suppress(Refused), self._control.locked():
+                self._tidy()
 
     def _purge(self) -> None:
         pause = _PURGE_SECONDS if self._settings.trash_delay else _PURGE_SECONDS_AT_ONCE
         while not self.stopping.is_set():
+            self._look_for_folder()
             self._keeper.purge()
             replaced.purge(self._settings, self._control)
             self._warmer.look()

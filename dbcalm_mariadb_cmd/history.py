@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -115,6 +116,15 @@ class History:
         self._seq += 1
         return self._seq
 
+    def look_again(self) -> None:
+        """Take in the newest backup on disk, which may not have been there when this began."""
+        with self._reading:
+            found = self._newest_on_disk()
+            if found is not None:
+                self.number_taken(found.seq)
+                if self.newest is None or found.seq > self.newest.seq:
+                    self.newest = found
+
     def number_taken(self, seq: int) -> None:
         """Learn of a number that is not to be given out again, such as that of a backup in the trash."""
         self._seq = max(self._seq, seq)
@@ -192,7 +202,9 @@ class History:
             self.newest = Manifest.from_facts({name: facts[name] for name in facts if name not in beside})
 
     def _newest_on_disk(self) -> Manifest | None:
-        return max(manifests(self._backup_dir), key=lambda manifest: manifest.seq, default=None)
+        with suppress(OSError):  # Its disk is not mounted.
+            return max(manifests(self._backup_dir), key=lambda manifest: manifest.seq, default=None)
+        return None
 
 
 def manifests(

@@ -13,6 +13,7 @@ from dbcalm_mariadb_cmd.errors import Refused, describe
 from dbcalm_mariadb_cmd.history import manifests
 from dbcalm_mariadb_cmd.hold import Hold, store_hold, stored_hold
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, Missing, read_manifest
+from dbcalm_mariadb_cmd.mark import absence
 from dbcalm_mariadb_cmd.proof import of_making, proof_of
 from dbcalm_mariadb_cmd.removal import Limits, Stock
 from dbcalm_mariadb_cmd.settings import Settings
@@ -115,6 +116,8 @@ class Keeper:
                 if history.clock.wants_stamp(now):
                     journal.append("tick")
                 settings = self._settings
+                if absence(settings.backup_dir, settings.job_dir):
+                    return
                 self._trash.purge(settings.trash_delay, settings.min_full_chains, by_clock=doubted is None)
             except OSError as error:
                 log("error", f"cannot purge the trash: {describe(error)}")

@@ -2,8 +2,9 @@
 
 import os
 import pwd
+import shlex
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from dbcalm_mariadb_cmd.manifest import (
     require_names_and_sizes,
     require_unchanged,
 )
+from dbcalm_mariadb_cmd.mark import absence
 from dbcalm_mariadb_cmd.movable import fixtures
 from dbcalm_mariadb_cmd.proof import proof_of, standing_fault
 from dbcalm_mariadb_cmd.settings import Settings
@@ -234,19 +236,30 @@ def require_space(folder: Path, needed: int, what: str, advice: Callable[[], str
         )
 
 
-def unusable_folders(settings: Settings) -> list[str]:
-    """Return a sentence for each folder of jobs that this user cannot write in."""
+def unusable_folders(folders: Mapping[str, Path]) -> list[str]:
+    """Return a sentence for each of these folders, by the key that names it, that this user cannot write in."""
     return [
-        f"{name}: user {_user()} cannot write in {folder}; it must be a folder of that user, and its unit must allow it"
-        for name, folder in _folders(settings).items()
+        f"{name}: user {_user()} cannot write in {folder}; it must be a folder of that user, its unit must allow it, "
+        f"and its disk be mounted: findmnt --target {shlex.quote(str(folder))}"
+        for name, folder in folders.items()
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
     ]
+
+
+def require_folders(settings: Settings, *names: str) -> None:
+    """Raise Refused 503 unless the folder of backups is the one that backups were made in, and this user can write in
+    the folders of these keys."""
+    if problem := absence(settings.backup_dir, settings.job_dir):
+        raise Refused(503, problem)
+    folders = all_folders(settings)
+    if problems := unusable_folders({name: folders[name] for name in names}):
+        raise Refused(503, "; ".join(problems))
 
 
 def exposed_folders(settings: Settings) -> list[str]:
     """Return a sentence for each folder of jobs that is somebody else's, or that everybody may enter."""
     found = []
-    for name, folder in _folders(settings).items():
+    for name, folder in all_folders(settings).items():
         with suppress(OSError):
             status = folder.stat()
             if status.st_uid != os.geteuid():
@@ -256,7 +269,8 @@ def exposed_folders(settings: Settings) -> list[str]:
     return found
 
 
-def _folders(settings: Settings) -> dict[str, Path]:
+def all_folders(settings: Settings) -> dict[str, Path]:
+    """Return the folders of jobs by the keys that name them; without ``restore_dir`` restores go to ``backup_dir``."""
     folders = {"backup_dir": settings.backup_dir, "job_dir": settings.job_dir}
     if settings.restore_dir is not None:  # It is made where it is missing.
         made = settings.restore_dir.exists()

@@ -2,7 +2,6 @@
 
 import codecs
 import json
-import os
 import threading
 import time
 from dataclasses import asdict
@@ -16,11 +15,12 @@ from dbcalm_mariadb_cmd.builder import ENGINES
 from dbcalm_mariadb_cmd.command import JobLog, JobProgress, ListBackups, LookAtBackups, ReportDatabase
 from dbcalm_mariadb_cmd.config_keys import loaded
 from dbcalm_mariadb_cmd.control import JobControl
-from dbcalm_mariadb_cmd.errors import Refused, describe
+from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.history import manifests, unreadable
 from dbcalm_mariadb_cmd.hold import hold_of
 from dbcalm_mariadb_cmd.identity import require_opened
 from dbcalm_mariadb_cmd.manifest import Manifest
+from dbcalm_mariadb_cmd.mark import absence
 from dbcalm_mariadb_cmd.presence import Presence
 from dbcalm_mariadb_cmd.progress import PROGRESS, State
 from dbcalm_mariadb_cmd.proof import RUNS, proof_of, told_proof
@@ -53,6 +53,7 @@ class Reports:
 
     def backups(self, command: ListBackups) -> Answer:
         """Return the manifests of whole backups, some at a time: fewer if looking at their files takes long."""
+        preflight.require_folders(self._settings)
         backup_dir, now = self._settings.backup_dir, self._control.journal.now()
         give_up = time.monotonic() + _EXAMINED_SECONDS
         listed: list[dict[str, object]] = []
@@ -79,10 +80,9 @@ class Reports:
         """Return which backups are there, ``[id, what is wrong or None]`` each, as many as fit into an answer; or the
         ``problem`` of the folder of backups."""
         backup_dir = self._settings.backup_dir
-        try:
-            found = self._presence.look(command.within)
-        except OSError as error:
-            return _ok(backups=[], more=False, backup_dir=str(backup_dir), problem=describe(error))
+        if problem := absence(backup_dir, self._settings.job_dir):
+            return _ok(backups=[], more=False, backup_dir=str(backup_dir), problem=problem)
+        found = self._presence.look(command.within)
         listed: list[list[str | None]] = []
         room = _MOST_TOLD
         for id, problem in found.items():
@@ -96,6 +96,7 @@ class Reports:
 
     def adoptable(self) -> Answer:
         """Return the folders among the backups that are not ours, as many as fit into an answer, the oldest first."""
+        preflight.require_folders(self._settings)
         listed: list[dict[str, object]] = []
         room = _MOST_TOLD
         engine = ENGINES[self._settings.db_type]
@@ -111,6 +112,7 @@ class Reports:
 
     def trash(self) -> Answer:
         """Return what can be undeleted, the last deleted first, as many as fit into an answer."""
+        preflight.require_folders(self._settings)
         listed: list[dict[str, object]] = []
         room = _MOST_TOLD
         for entry, made in self._control.trash.readable():
@@ -128,6 +130,8 @@ class Reports:
 
     def restored(self) -> Answer:
         """Return the folders that restores have made and that are still there."""
+        if self._settings.restore_dir is None:
+            preflight.require_folders(self._settings)
         return _ok(restored=restored.told(self._restore_dir, self._control.journal))
 
     @property
@@ -175,7 +179,7 @@ class Reports:
         """Report on all that a backup and a restore begin with."""
         control = self._control
         control.history.catch_up()
-        if problem := self._folder_problem():
+        if problem := absence(self._settings.backup_dir, self._settings.job_dir):
             return _ok(
                 database={"ok": False, "message": problem},
                 cause=None,
@@ -191,7 +195,7 @@ class Reports:
         return _ok(
             database=database,
             cause=cause,
-            folders=preflight.unusable_folders(self._settings) or preflight.exposed_folders(self._settings),
+            folders=self._unwritable() or preflight.exposed_folders(self._settings),
             space={"free_bytes": preflight.free_bytes(self._settings.backup_dir), "needed_bytes": needed},
             chain=self._chain(newest),
             trash={"count": len(control.trash.entries()), "bytes": control.trash.size()},
@@ -206,12 +210,16 @@ class Reports:
         )
 
     def _wrong(self) -> dict[str, object]:
-        """Return sentences on what is wrong with journal and manifests, by name; nothing where all is well."""
+        """Return sentences on what is wrong with folders, journal and manifests, by name; nothing where all is well."""
         told = {
+            "unwritable": self._unwritable(),
             "journal": [*self._control.journal.problems(), *self._control.history.passed_over],
             "unreadable": unreadable(self._settings.backup_dir),
         }
         return {name: sentences for name, sentences in told.items() if sentences}
+
+    def _unwritable(self) -> list[str]:
+        return preflight.unusable_folders(preflight.all_folders(self._settings))
 
     def _server_faults(self) -> dict[str, object] | None:
         """Return what the newest proof by a server has told of tables that are bad in the server too, and of which
@@ -221,15 +229,6 @@ class Reports:
             proof = proof_of(backup_dir / made.id, made)
             if proof.level == RUNS:
                 return {"backup_id": made.id, "faults": proof.server_faults} if proof.server_faults else None
-        return None
-
-    def _folder_problem(self) -> str | None:
-        """Return why nobody can look into the folder of backups, with what to type, or None."""
-        backup_dir = self._settings.backup_dir
-        try:
-            os.scandir(backup_dir).close()
-        except OSError as error:
-            return f"{describe(error)}: see that the disk of backup_dir is mounted: findmnt --target {backup_dir}"
         return None
 
     def _database(self, newest: Manifest | None) -> tuple[dict[str, object], object, int | None, str | None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbcalm_cmd.process import log
-from dbcalm_mariadb_cmd import adopt, backup, cancelling, cleanup, replace, restore, synthetic, verify
+from dbcalm_mariadb_cmd import adopt, backup, cancelling, cleanup, mark, replace, restore, synthetic, verify
 from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.linux import set_io_class
 from dbcalm_mariadb_cmd.adapter.tool import Output
@@ -51,6 +51,10 @@ class End:
 
 def settle(job: Job) -> End:
     """Return the end of a job that was interrupted before it could write one, after cleaning up what it left."""
+    if unseen := _unseen(job):
+        return End(
+            f"the job was interrupted, and what it has done cannot be seen: {unseen}", "interrupted", None
+        )
     cancelled = cancelling.was_asked(job) and cancelling.is_possible(job)
     try:
         if isinstance(job, BackupJob):
@@ -80,6 +84,13 @@ def settle(job: Job) -> End:
     if cancelled:
         return End(cancelling.SENTENCE, cancelling.CANCELLED, None)
     return End("the job was interrupted: its process ended before its work was done", "interrupted", None)
+
+
+def _unseen(job: Job) -> str | None:
+    """Return why nobody can see what a job has made or deleted among the backups, or None."""
+    if isinstance(job, BringBackJob) or (isinstance(job, RestoreJob) and not isinstance(job, VerifyJob)):
+        return None
+    return mark.absence(Path(job.places.backup_dir), Path(job.places.job_dir))
 
 
 def journal_end(journal: Journal, job_id: str, end: End, output: str | None, what: str) -> None:

@@ -46,6 +46,7 @@ def main() -> int:
 
 
 def _require_folders(settings: Settings, config: Path) -> None:
-    """Raise ConfigError unless this user can write where jobs are done."""
-    if mistakes := unusable_folders(settings):
+    """Raise ConfigError unless this user can write where jobs are kept. Other folders may come later: their disks need
+    not be mounted yet, and until then the service says so."""
+    if mistakes := unusable_folders({"job_dir": settings.job_dir}):
         raise ConfigError(config, mistakes)

@@ -22,6 +22,7 @@ from dbcalm_mariadb_cmd.history import History, manifests
 from dbcalm_mariadb_cmd.hold import stored_hold
 from dbcalm_mariadb_cmd.lasting import last_chains
 from dbcalm_mariadb_cmd.manifest import Damaged, Manifest, read_manifest
+from dbcalm_mariadb_cmd.mark import absence
 from dbcalm_mariadb_cmd.proof import told_proof
 from dbcalm_mariadb_cmd.removal import is_intact
 
@@ -129,7 +130,7 @@ class Trash:
 
     def recover(self, history: History) -> None:
         """Tell the journal what somebody did and was killed before telling. Takes the lock by itself."""
-        if not self.folder.is_dir():
+        if absence(self._backup_dir, self._job_dir) or not self.folder.is_dir():
             return  # Its disk is not mounted: there is nothing to see, not even that something is gone.
         with self.changing():
             history.catch_up()

@@ -124,6 +124,15 @@ class Jobs:
         if added:
             log.warning("%d backups on disk were not in the catalogue and were added to it", added)
 
+    def _is_found_added(self) -> bool:
+        """Add what the catalogue lacks, if the service can see the backups; while it cannot, as where their disk is not
+        mounted, the journal is followed all the same."""
+        try:
+            self.add_found()
+        except Unavailable:
+            return False
+        return True
+
     def rebuild(self) -> int:
         """Have the catalogue know just the backups on disk, by their manifests, and all that the journal has of jobs;
         return how many backups those are. Raise Unavailable."""
@@ -170,8 +179,8 @@ class Jobs:
             began = self._clock.monotonic()
             try:
                 if not ready:
-                    self.add_found()
-                    ready = True
+                    self.catch_up()
+                    ready = self._is_found_added()
                     if failed:
                         log.info("the journal of jobs is followed again")
                     failed = False

@@ -25,8 +25,8 @@ _GOOD_FOR = 3.0
 @dataclass(frozen=True)
 class Look:
     """One look at the disk. ``known`` are the catalogue's ids at that time; ``problems`` has, for those of them that a
-    restore cannot use, the word and the sentence for it. ``folder`` is where backups lie, and ``folder_problem`` what
-    is wrong with that as a whole. ``silence`` says why nobody could look; then nothing is known."""
+    restore cannot use, the word and the sentence for it. ``folder`` is where backups lie, and ``folder_problem`` the
+    sentence for what is wrong with that as a whole. ``silence`` says why nobody could look; then nothing is known."""
 
     known: Collection[str]
     problems: Mapping[str, tuple[str, str]]
@@ -128,7 +128,7 @@ def sentences(look: Look, told: str = "") -> Iterator[str]:
     gone = look.ids(GONE)
     if look.folder_problem is not None:
         if look.folder_problem not in told:
-            yield f"{look.folder_problem}: see that the disk of backup_dir is mounted: findmnt --target {look.folder}"
+            yield look.folder_problem
         return
     if gone and len(gone) == len(look.known) > 1:
         yield (

@@ -125,6 +125,7 @@ class Status:
         return (
             _of_silence,
             _of_engine,
+            _of_unwritable,
             self._of_missing,
             self._of_faults_everywhere,
             self._of_backups,
@@ -347,6 +348,11 @@ class Status:
 def _of_unreadable(seen: Seen) -> Iterator[str]:
     """Tell of backups on disk whose manifest cannot be used. An older service does not tell of them."""
     yield from _few((seen.engine or {}).get("unreadable", ()), "backups cannot be read")
+
+
+def _of_unwritable(seen: Seen) -> Iterator[str]:
+    """Tell of folders that the service cannot write in. An older service does not tell of them here."""
+    yield from (seen.engine or {}).get("unwritable", ())
 
 
 def _of_journal(seen: Seen) -> Iterator[str]:

@@ -201,8 +201,11 @@ def test_the_drop_in_of_the_page_opens_other_folders(machine: Machine, api: Api)
     machine.run("install --directory --owner=mysql --group=mysql --mode=700 /srv/backups/dbcalm /srv/mysql")
     machine.write("etc/dbcalm/config.yml", f"{config}backup_dir: /srv/backups/dbcalm\n")
     try:
-        assert machine.try_to(f"systemctl restart {unit}").returncode == 1
-        assert "cannot write in /srv/backups/dbcalm" in machine.run(f"journalctl --unit {unit} --lines 5")
+        machine.run(f"systemctl restart {unit}")
+        assert "cannot write in /srv/backups/dbcalm" in machine.try_to("dbcalm status").stdout
+        refused = machine.try_to("dbcalm backup full")
+        assert refused.returncode != 0
+        assert "cannot write in /srv/backups/dbcalm" in refused.stderr
         machine.run(f"mkdir -p {folder} && cat > {folder}/page.conf", drop_in)
         machine.run(f"systemctl daemon-reload && systemctl restart {unit}")
         finish(api, start(api, type="full", id="elsewhere"))

@@ -127,12 +127,10 @@ def test_a_folder_that_cannot_be_looked_into_is_told_once(
     seen: Services, mysql: FakeMysqlService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = mysql.look_at_backups("", 0)
-    problem = f"{tmp_path}: No such file or directory"
+    problem = f"{tmp_path}: No such file or directory: see that it is mounted"
     lost = type(answer)(200, "ok", {**answer.data, "backups": [], "more": False, "problem": problem})
     monkeypatch.setattr(mysql, "look_at_backups", lambda _after, _within: lost)
-    assert attention(seen) == [
-        f"{problem}: see that the disk of backup_dir is mounted: findmnt --target /backups"
-    ]
-    mysql.database = {"ok": False, "message": f"{problem}: see that it is mounted"}
+    assert attention(seen) == [problem]
+    mysql.database = {"ok": False, "message": problem}
     [sentence] = attention(seen)
     assert sentence.startswith("no backup can be made now")

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,21 +17,31 @@ from dbcalm_cmd.wire import Command
 from dbcalm_mariadb_cmd.amounts import minute
 from dbcalm_mariadb_cmd.clock import moment, text_of
 from dbcalm_mariadb_cmd.command import (
+    AdoptBackup,
     Check,
     CleanupBackups,
     DeleteBackup,
     FullBackup,
+    HoldBackup,
     IncrementalBackup,
     JobProgress,
+    ListAdoptable,
     ListBackups,
+    ListRestored,
     ListTrash,
+    LookAtBackups,
     ReadEvents,
+    ReleaseBackup,
+    RemoveRestored,
     RestoreBackup,
     UndeleteBackup,
+    VerifyBackup,
 )
 from dbcalm_mariadb_cmd.control import JobControl
 from dbcalm_mariadb_cmd.handlers import Desk
+from dbcalm_mariadb_cmd.jobs import CleanupJob, write_order
 from dbcalm_mariadb_cmd.manifest import MANIFEST, read_manifest, sealed, unsealed
+from dbcalm_mariadb_cmd.mark import NOTE
 from dbcalm_mariadb_cmd.preflight import Settings
 
 pytestmark = pytest.mark.slow
@@ -504,3 +515,121 @@ class TestStart:
         (lab.backups / ".copied").rename(lab.backups / ".trash/monday.1")
         Desk(office.settings())
         wait_until(lambda: not os.listdir(lab.backups / ".trash"), "the trash")
+
+
+class TestWithoutTheDiskOfBackups:
+    """A mount point without its disk: an empty folder that the service may write in, one that it may not, or none."""
+
+    @pytest.fixture(params=["an empty folder", "nothing"])
+    def away(self, request: pytest.FixtureRequest, lab: Lab) -> Iterator[Office]:
+        """Give a service that has started without the disk, and bring the disk back when ``back`` is called."""
+        office = Office(lab)
+        office.full("monday")
+        office.full("tuesday")
+        office.ask(HoldBackup("monday", "because", None))
+        assert office.ask(DeleteBackup("tuesday"))["code"] == 200
+        self.lab, self.aside = lab, lab.root / "aside"
+        lab.backups.rename(self.aside)
+        if request.param == "an empty folder":
+            lab.backups.mkdir()
+        office.desk = Desk(office.settings())
+        yield office
+        office.desk.stopping.set()
+
+    def back(self) -> None:
+        if self.lab.backups.exists():
+            shutil.rmtree(self.lab.backups)
+        self.aside.rename(self.lab.backups)
+
+    def test_all_that_needs_it_is_refused_and_the_rest_answers(self, lab: Lab, away: Office) -> None:
+        job = uuid.uuid4().hex
+        orders: list[Command] = [
+            FullBackup(job, None, None),
+            IncrementalBackup(job, None, "monday", True, None),
+            FullBackup(job, None, None, None, True),
+            RestoreBackup(job, "monday", "folder", False),
+            RestoreBackup(job, "monday", "database", False),
+            VerifyBackup(job, "monday", 1),
+            CleanupBackups(job, ("monday",), None),
+            AdoptBackup(job, "monday"),
+            DeleteBackup("monday"),
+            UndeleteBackup("tuesday", None),
+            HoldBackup("monday", "why", None),
+            ReleaseBackup("monday"),
+            ListBackups("", False),
+            ListTrash(),
+            ListAdoptable(),
+            ListRestored(),
+            RemoveRestored("monday-restored-2026-11-23-03-00-00"),
+        ]
+        for order in orders:
+            answer = away.ask(order)
+            assert answer["code"] == 503, order
+            assert f"findmnt --target {lab.backups}" in str(answer["status"])
+        found = away.ask(Check())
+        assert (found["code"], found["folders"]) == (200, [answer["status"]])
+        looked = away.ask(LookAtBackups("", 0))
+        assert (looked["backups"], looked["problem"]) == ([], answer["status"])
+        events = away.ask(ReadEvents("", 0, 0))["events"]
+        kinds = [event["event"] for event in events]  # type: ignore[attr-defined]
+        assert kinds.count("deleted") == 1
+        assert not {"purged", "released", "undeleted"}.intersection(kinds), (
+            "nothing is told of what is not seen"
+        )
+        if lab.backups.exists():
+            assert not list(lab.backups.iterdir())
+
+    def test_all_is_well_by_itself_when_it_is_back(self, lab: Lab, away: Office) -> None:
+        half_made = self.aside / ".work" / ("0" * 32)
+        half_made.mkdir()
+        self.back()
+        assert away.incremental("monday", "later")["code"] == 202
+        assert not half_made.exists()
+        assert away.ask(UndeleteBackup("tuesday", None))["code"] == 200
+        backups = away.ask(ListBackups("", False))["backups"]
+        held = {made["id"]: bool(made["hold"]) for made in backups}  # type: ignore[attr-defined]
+        assert held == {"later": False, "monday": True, "tuesday": False}
+        seqs = [made["seq"] for made in backups]  # type: ignore[attr-defined]
+        assert len(set(seqs)) == 3
+
+    def test_a_journal_that_is_new_too_gives_no_number_again(self, lab: Lab, away: Office) -> None:
+        (lab.jobs / "journal").unlink()
+        (lab.jobs / NOTE).unlink()
+        office = away
+        office.desk.stopping.set()
+        office.desk = Desk(office.settings())
+        self.back()
+        made = office.full("wednesday")
+        assert made["code"] == 202
+        assert read_manifest(lab.backups / "wednesday").seq > 2
+
+    def test_a_job_that_was_interrupted_is_no_success(self, lab: Lab, away: Office) -> None:
+        """A clean-up without its disk has nothing left to delete."""
+        self.back()
+        job = CleanupJob(uuid.uuid4().hex, lab.places, ("monday",), None, 1, 0.0)
+        write_order(job)
+        away.desk.stopping.set()
+        control = JobControl(lab.jobs, lab.backups)
+        answer = {"code": 202, "status": "accepted"}
+        control.journal.append("accepted", job_id=job.job_id, type="cleanup_backups", seq=0, answer=answer)
+        lab.backups.rename(self.aside)
+        away.desk = Desk(away.settings())
+        end = lab.end_of(job.job_id)
+        assert (end["status"], end["reason"]) == ("failed", "interrupted")
+        assert "cannot be seen" in str(end["error"])
+
+
+def test_a_folder_for_restores_that_cannot_be_written_keeps_no_backup_from_being_made(lab: Lab) -> None:
+    office = Office(lab, restore_dir=lab.root / "nowhere" / "restores")
+    office.full("monday")
+    told = "restore_dir: user "
+    for order in (
+        RestoreBackup(uuid.uuid4().hex, "monday", "folder", False),
+        VerifyBackup(uuid.uuid4().hex, "monday", 2),
+    ):
+        answer = office.ask(order)
+        assert answer["code"] == 503
+        assert str(answer["status"]).startswith(told)
+        assert f"findmnt --target {lab.root / 'nowhere'}" in str(answer["status"])
+    checked = office.ask(Check())
+    assert checked["folders"] == checked["unwritable"] == [answer["status"]]

@@ -100,13 +100,12 @@ def test_a_folder_of_backups_that_is_not_there_is_one_problem(shelf: Shelf) -> N
     shelf.lab.backups.rename(shelf.lab.root / "aside")
     answer = reports_of(shelf.settings, shelf.control).presence(LookAtBackups("", 0))
     assert answer["backups"] == []
-    assert answer["problem"] == f"{shelf.lab.backups}: No such file or directory"
+    assert answer["problem"] == (
+        f"{shelf.lab.backups}: No such file or directory: see that the disk of backup_dir is mounted: "
+        f"findmnt --target {shelf.lab.backups}"
+    )
     check = reports_of(shelf.settings, shelf.control).check()
-    assert check["database"] == {
-        "ok": False,
-        "message": f"{answer['problem']}: see that the disk of backup_dir is mounted: "
-        f"findmnt --target {shelf.lab.backups}",
-    }
+    assert check["database"] == {"ok": False, "message": answer["problem"]}
     (shelf.lab.root / "aside").rename(shelf.lab.backups)
     assert reports_of(shelf.settings, shelf.control).presence(LookAtBackups("a0", 0))["backups"] == [
         ["a1", None],
