@@ -105,7 +105,7 @@ class Desk:
             CleanupBackups: _told(self.cleanup_backups),
             ReadEvents: _refusable(self.read_events),
             ListBackups: _refusable(self._reports.backups),
-            LookAtBackups: _refusable(self._reports.presence),
+            LookAtBackups: _refusable(self._seen(self._reports.presence)),
             ListRestored: _refusable(lambda _command: self._reports.restored()),
             RemoveRestored: _refusable(self.remove_restored),
             RemoveReplaced: _refusable(self.remove_replaced),
@@ -117,7 +117,7 @@ class Desk:
             AcknowledgeJob: _refusable(self.acknowledge_job),
             JobProgress: _refusable(self._reports.progress),
             JobLog: _refusable(self._reports.log),
-            Check: _refusable(lambda _command: self._reports.check()),
+            Check: _refusable(self._seen(lambda _command: self._reports.check())),
         }
 
     def full_backup(self, command: FullBackup) -> Answer:
@@ -233,11 +233,21 @@ class Desk:
 
         return changed
 
+    def _seen(self, report: Callable[[C], Answer]) -> Callable[[C], Answer]:
+        """Return what tells of the folder of backups, as it is now."""
+
+        def seen(command: C) -> Answer:
+            self._settle()
+            return report(command)
+
+        return seen
+
     def _settle(self) -> None:
         """Take in what lies in the folder of backups, when it is there at first and whenever it is there again."""
         settings = self._settings
         with self._settling:
             try:
+                self._control.history.catch_up()
                 if mark.settle(settings.backup_dir, settings.job_dir, self._control.history.newest):
                     self._is_settled = self._is_tidy = False
                 if not self._is_here() or self._is_settled:

@@ -111,11 +111,21 @@ class Jobs:
         return not self._store.apply(before, after, data["events"]) or bool(data["more"])
 
     def add_found(self) -> None:
-        """Add the whole backups on disk that the catalogue lacks; raise Unavailable if the service does not answer."""
+        """Add the whole backups on disk that the catalogue lacks; raise Unavailable if the service does not answer, or
+        cannot see the backups."""
+        if unseen := self._add_found():
+            raise unseen
+
+    def _add_found(self) -> Unavailable | None:
+        """Add the whole backups on disk that the catalogue lacks; return why the service cannot see the backups, as
+        where their disk is not mounted; raise Unavailable if it does not answer."""
         while True:
             self.catch_up()
             cursor = self._store.cursor()
-            backups = self.on_disk()
+            try:
+                backups = self.on_disk()
+            except Unavailable as unseen:
+                return unseen
             added = self._store.add_found(cursor, backups)
             if (
                 added is not None
@@ -123,15 +133,7 @@ class Jobs:
                 break
         if added:
             log.warning("%d backups on disk were not in the catalogue and were added to it", added)
-
-    def _is_found_added(self) -> bool:
-        """Add what the catalogue lacks, if the service can see the backups; while it cannot, as where their disk is not
-        mounted, the journal is followed all the same."""
-        try:
-            self.add_found()
-        except Unavailable:
-            return False
-        return True
+        return None
 
     def rebuild(self) -> int:
         """Have the catalogue know just the backups on disk, by their manifests, and all that the journal has of jobs;
@@ -179,8 +181,7 @@ class Jobs:
             began = self._clock.monotonic()
             try:
                 if not ready:
-                    self.catch_up()
-                    ready = self._is_found_added()
+                    ready = self._add_found() is None  # The journal is followed all the same.
                     if failed:
                         log.info("the journal of jobs is followed again")
                     failed = False

@@ -196,6 +196,26 @@ class Follower:
         assert not self.thread.is_alive()
 
 
+def test_the_follower_goes_on_without_the_disk_of_backups(
+    catalogue: Catalogue, mysql: FakeMysqlService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be looked for backups that the catalogue lacks; these are added once it can be."""
+    mysql.on_disk["found"] = manifest("found", 7)
+    look = mysql.list_backups
+    away = Answer(503, "see that the disk of backup_dir is mounted", {})
+    monkeypatch.setattr(mysql, "list_backups", lambda _after, _examine: away)
+    follower = Follower(catalogue, mysql)
+    for job in ("a" * 32, "b" * 32):
+        mysql.restore_backup(job, "found", "folder", False, None)
+        eventually(lambda job=job: catalogue.processes.get(job))
+        mysql.finish(job)
+    assert catalogue.backups.get("found") is None
+    monkeypatch.setattr(mysql, "list_backups", look)
+    mysql.tell({"event": "nothing"})
+    eventually(lambda: catalogue.backups.get("found"))
+    follower.end(mysql)
+
+
 def test_the_follower_applies_news_as_they_come(catalogue: Catalogue, mysql: FakeMysqlService) -> None:
     follower = Follower(catalogue, mysql)
     mysql.full_backup("a" * 32, "one", None)
