@@ -13,6 +13,7 @@ from dbcalm_cmd.process import utc_now
 from dbcalm_mariadb_cmd import secrets
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
+from dbcalm_mariadb_cmd.adapter.running import Running
 from dbcalm_mariadb_cmd.adapter.small import small_text, write_new
 from dbcalm_mariadb_cmd.adapter.tree import (
     FileState,
@@ -27,6 +28,7 @@ from dbcalm_mariadb_cmd.byhand import chain_of, instructions
 from dbcalm_mariadb_cmd.forms import CHECKPOINTS, FOLDER, checkpoints_folder
 from dbcalm_mariadb_cmd.jobs import LOST_AND_FOUND, BackupJob, Places, SyntheticJob
 from dbcalm_mariadb_cmd.key_options import note_source
+from dbcalm_mariadb_cmd.left_out import Watch
 from dbcalm_mariadb_cmd.manifest import (
     FILES,
     INSTRUCTIONS,
@@ -63,8 +65,9 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
     )  # Another disk may have been mounted here since the service started.
     progress = _progress(job)
     base = read_manifest(places.backup(job.base)) if job.base else None
+    watch = Watch(Path(places.data_dir))
     with progress.looking():
-        copied = (_copy if job.storing.form == FOLDER else _stream)(job, base, progress, output, lock)
+        copied = (_copy if job.storing.form == FOLDER else _stream)(job, base, progress, output, lock, watch)
     checkpoints = copied.checkpoints
     made = Manifest(
         id=job.id,
@@ -152,15 +155,23 @@ class _Copied:
 
 
 def _copy(
-    job: BackupJob, base: Manifest | None, progress: Progress, output: tool.Output, lock: int
+    job: BackupJob, base: Manifest | None, progress: Progress, output: tool.Output, lock: int, watch: Watch
 ) -> _Copied:
     """Let the tool copy into the working folder."""
     folder, engine = _working(job), job.places.engine
     with _Checksums(folder) as checksums:
+
+        def follow(line: str) -> None:
+            checksums.follow(line)
+            watch.follow(line)
+
         with sent_to_disk(folder):
-            tool.run(copying(job), output, checksums.follow, lock, _counting(job, progress))
+            tool.run(copying(job), output, follow, lock, _counting(job, progress))
         _note_source(job, secrets.keep_out(folder))
         checkpoints = tool.require_whole(folder, engine, base.to_lsn if base else None)
+        for name, _ in walk(folder):
+            watch.add(name)
+        watch.require(_running(job), folder)
         progress.phase("checksumming")
         files = checksums.finish()
     size = sum(state.size for state in files.values())
@@ -169,18 +180,20 @@ def _copy(
 
 
 def _stream(
-    job: BackupJob, base: Manifest | None, progress: Progress, output: tool.Output, lock: int
+    job: BackupJob, base: Manifest | None, progress: Progress, output: tool.Output, lock: int, watch: Watch
 ) -> _Copied:
     """Let the tool's stream be stored in the working folder."""
     folder, engine = _working(job), job.places.engine
     options: dict[str, str] = {}
     edit = partial(_left_out, options) if job.has_secrets else None
     stored = store(
-        copying(job), job.storing, job.places, folder, output, _counting(job, progress), lock, edit
-    )
+        copying(job), job.storing, job.places, folder, output, _counting(job, progress), lock,
+        watch.follow_stream, edit,
+    )  # fmt: skip
     _note_source(job, options)
     facts = folder / CHECKPOINTS
     checkpoints = tool.require_whole(facts, engine, base.to_lsn if base else None)
+    watch.require(_running(job))
     binlog = tool.read_binlog_in_info(facts, engine)
     data_dir = Path(job.server.data_dir)
     links = {name: _pointed_to(data_dir / name) for name in stored.links}
@@ -189,6 +202,10 @@ def _stream(
 
 def _note_source(job: BackupJob, left_out: Mapping[str, str]) -> None:
     note_source(left_out, Path(job.places.data_dir), Path(job.places.job_dir))
+
+
+def _running(job: BackupJob) -> Running:
+    return Running(job.places.client, job.places.credentials)
 
 
 def _left_out(found: dict[str, str], config: bytes) -> bytes:

@@ -7,7 +7,7 @@ from dbcalm_mariadb_cmd.adapter.small import open_regular
 
 _VIEW = b"TYPE=VIEW"
 _TABLE = b"\xfe\x01"
-_LENGTH_AT, _SEGMENTS_AT = 4, 64
+_ENGINE_AT, _LENGTH_AT, _SEGMENTS_AT = 3, 4, 64
 _PARTITION_ENGINE = 1
 _READ = 1 << 16
 
@@ -24,6 +24,11 @@ def definition(files: Path) -> bytes:
 def is_view(found: bytes) -> bool:
     """Tell whether a definition is that of a view."""
     return found.startswith(_VIEW)
+
+
+def engine_number(found: bytes) -> int | None:
+    """Return the number by which a table's definition names its engine, None if it is none of a table."""
+    return found[_ENGINE_AT] if found.startswith(_TABLE) and len(found) > _ENGINE_AT else None
 
 
 def partition_engine(found: bytes) -> str | None:

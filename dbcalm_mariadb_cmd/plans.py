@@ -371,7 +371,7 @@ class Planner:
         how = storing.storing(settings, command.form)
         effort, how, short = capacity.for_backup(storing.effort(settings), how, capacity.available_memory())
         note = _joined(note, short)
-        places = self._places(ready.tool, storing.programs_to_store(how))
+        places = replace(self._places(ready.tool, storing.programs_to_store(how)), client=str(ready.client))
         space = storing.expected_size(needed, how, base or newest)
         preflight.require_space(settings.backup_dir, space, "the backup", self._trash_advice)
         job = BackupJob(

@@ -44,9 +44,10 @@ RESERVE = 64 << 20
 
 @dataclass(frozen=True)
 class Ready:
-    """What the checks found: the tool, its version, and the server."""
+    """What the checks found: the tool, its version, the client, and the server."""
 
     tool: Path
+    client: Path
     tool_version: str
     server: server.ServerFacts
 
@@ -86,7 +87,7 @@ def ready_for_backup(settings: Settings, newest: Manifest | None, restored_seq: 
         )
     if facts.problem:
         raise Refused(503, facts.problem)
-    return Ready(program, found, facts)
+    return Ready(program, client, found, facts)
 
 
 def ready_for_restore(settings: Settings, chain: list[Manifest], target: str, target_path: Path) -> Path:

@@ -42,11 +42,13 @@ class Stored:
 class _Seen:
     """What the tool says that it has put into its stream, as far as that matters."""
 
+    on_line: Callable[[str], None]
     links: list[str] = field(default_factory=list)
     corrupted: bool = False
 
     def follow(self, line: str) -> None:
         """Take a line of the tool's log."""
+        self.on_line(line)
         if streaming := _STREAMING.fullmatch(line):
             self.corrupted = self.corrupted or streaming[1] == tool.CORRUPTED
             if streaming[1].endswith(".isl"):
@@ -61,11 +63,12 @@ def store(
     output: tool.Output,
     on_start: Callable[[int], None],
     lock: int,
+    on_line: Callable[[str], None],
     edit: Callable[[bytes], bytes] | None = None,
 ) -> Stored:
-    """Run the backup tool, whose process id ``on_start`` gets, and store its stream in this folder, with the tool's
-    options as ``edit`` makes them; raise JobFailed or OSError."""
-    seen = _Seen()
+    """Run the backup tool, whose process id ``on_start`` gets and whose log ``on_line``, and store its stream in this
+    folder, with the tool's options as ``edit`` makes them; raise JobFailed or OSError."""
+    seen = _Seen(on_line)
     members = [Member(_TOOL, copying, is_tool=True), *_packing(storing, places)]
     name = stream_name(storing.form, storing.recipients)
     state, data_size = pack(members, folder / name, Log(output, seen.follow), lock, on_start, edit=edit)
