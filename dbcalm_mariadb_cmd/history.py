@@ -197,7 +197,8 @@ class History:
         self.proofs[made.id] = made.proof
         if made.hold:
             self.held[made.id] = made.hold
-        if self.newest is None or made.seq > self.newest.seq:
+        if self.newest is None or made.seq >= self.newest.seq:
+            self._newest_gone = False
             beside = ("proof", "hold", "intact")
             self.newest = Manifest.from_facts({name: facts[name] for name in facts if name not in beside})
 

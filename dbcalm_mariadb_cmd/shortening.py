@@ -7,6 +7,7 @@ trash and is held, and whether the clock is to be trusted.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,18 +50,28 @@ def _begin(events: Sequence[Event]) -> int:
     return max(0, begin - 1)  # With the one before, so that no gap comes to be that was none.
 
 
+@dataclass(frozen=True)
+class _Gone:
+    """That the newest backup was deleted, by its name in the trash, and the places of the events that tell of it."""
+
+    trash: str | None = None
+    places: tuple[int, ...] = ()
+
+
 def _of_before(events: Sequence[Event], begin: int) -> set[int]:
     """Return the places of those before a place that are kept all the same."""
     trashed: dict[str, int] = {}
     held: dict[str, int] = {}
     highest: tuple[int, int] | None = None
     highest_made: tuple[int, int] | None = None
+    newest, gone = "", _Gone()
     restored: int | None = None
     for place, event in enumerate(events):
         kind, id, trash = event.get("event"), str(event.get("backup_id")), str(event.get("trash"))
         facts: Any = event.get("backup")
         if kind in ("ended", "undeleted") and isinstance(facts, dict):
-            highest_made = max(highest_made or (0, place), (_seq(facts), place))
+            if (_seq(facts), place) >= (highest_made or (0, 0)):
+                highest_made, newest, gone = (_seq(facts), place), str(facts.get("id")), _Gone()
             if facts.get("hold"):
                 held[str(facts.get("id"))] = place
         if kind == "accepted":
@@ -69,8 +80,10 @@ def _of_before(events: Sequence[Event], begin: int) -> set[int]:
         elif kind == "deleted":
             held.pop(id, None)
             trashed[trash] = place
+            gone = _Gone(trash, (place,)) if id == newest else gone
         elif kind in ("purged", "undeleted"):
             trashed.pop(trash, None)
+            gone = _Gone(trash, (*gone.places, place)) if trash == gone.trash else gone
         elif kind == "held":
             held[id] = place
         elif kind == "released":
@@ -82,7 +95,7 @@ def _of_before(events: Sequence[Event], begin: int) -> set[int]:
         for place, event in enumerate(events[:begin])
         if event.get("event") in ("accepted", "started", "ended") and event.get("job_id") in ids
     }
-    single = {*trashed.values(), *held.values(), *([highest_made[1]] if highest_made else [])}
+    single = {*trashed.values(), *held.values(), *gone.places, *([highest_made[1]] if highest_made else [])}
     return {place for place in whole | single if place < begin}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from engine_lab import Lab, manifest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dbcalm_mariadb_cmd import shortening
@@ -271,8 +271,25 @@ MOVES = st.lists(
 )
 
 
+GONE = [
+    "restore",
+    "job",
+    *["restore"] * 4,
+    "delete",
+    *["restore"] * 4,
+    "purge",
+    *["restore"] * 8,
+    "jump",
+    "restore",
+]
+"""The newest backup, the second move's, is deleted by the seventh and gone for good by the twelfth."""
+
+
 @settings(max_examples=60, deadline=None)
 @given(MOVES, st.integers(1, 6))
+@example(GONE, 1)
+@example([*GONE[:11], "undelete", *GONE[12:]], 1)
+@example([*GONE[:7], "job", *GONE[8:]], 1)
 def test_a_shortened_journal_tells_the_service_the_same(
     tmp_path_factory: pytest.TempPathFactory, moves: list[str], jobs: int
 ) -> None:
