@@ -77,7 +77,7 @@ def _unreadable(paths: list[Path]) -> str:
     why = f" ({what} enter)" if first.is_dir() else ""
     return (
         f"user mysql cannot read {_some(paths)}, so no backup can be made{why}; "
-        f"give it to that user: chown -R mysql:mysql {first}; or move it out of the data directory: mv {first} /root/"
+        f"give it to that user: chown -R mysql:mysql {first}; or move it out of the data directory"
     )
 
 
