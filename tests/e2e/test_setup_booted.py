@@ -22,11 +22,11 @@ def bare(machine: Machine) -> Iterator[Machine]:
 
 
 @contextmanager
-def elsewhere(machine: Machine, folder: str) -> Iterator[None]:
-    """Let the backups go into a folder that the unit does not allow."""
+def elsewhere(machine: Machine, key: str, folder: str) -> Iterator[None]:
+    """Let the mysql service have one of its folders where the unit does not allow it."""
     config = (machine.root / "etc/dbcalm/config.yml").read_text()
     machine.run(f"install --directory --owner=mysql --group=mysql --mode=0700 {folder}")
-    machine.write("etc/dbcalm/config.yml", f"{config}backup_dir: {folder}\n")
+    machine.write("etc/dbcalm/config.yml", f"{config}{key}: {folder}\n")
     machine.try_to("systemctl restart dbcalm-mariadb-cmd")
     try:
         yield
@@ -57,7 +57,7 @@ def test_it_makes_a_first_backup_and_leaves_all_as_it_is_the_second_time(bare: M
 
 
 def test_it_tells_what_the_log_of_a_service_says(machine: Machine) -> None:
-    with elsewhere(machine, "/srv/elsewhere"):
+    with elsewhere(machine, "job_dir", "/srv/elsewhere"):
         done = machine.try_to("dbcalm setup --check")
     assert done.returncode == 1
     assert (
@@ -65,4 +65,14 @@ def test_it_tells_what_the_log_of_a_service_says(machine: Machine) -> None:
     )
     assert "user mysql cannot write in /srv/elsewhere" in done.stdout
     assert "its unit must allow it" in done.stdout
+    assert machine.try_to("dbcalm setup --check").returncode == 0
+
+
+def test_a_service_that_cannot_use_the_folder_of_backups_runs_and_says_so(machine: Machine) -> None:
+    with elsewhere(machine, "backup_dir", "/srv/backups"):
+        done = machine.try_to("dbcalm setup --check")
+    assert done.returncode == 1
+    assert "ok     dbcalm-mariadb-cmd  answers" in done.stdout
+    assert "WRONG" in done.stdout
+    assert "/srv/backups" in done.stdout, done.stdout
     assert machine.try_to("dbcalm setup --check").returncode == 0
