@@ -249,11 +249,12 @@ CLAIMS = {
     "aud": "dbcalm-api",
     "sub": "client:x",
     "iat": int(time.time()),
-    "exp": int(time.time()) + 600,
+    "exp": int(time.time()) + 86_400,
     "jti": "1",
     "scope": "*",
     "generation": 1,
 }
+"""Good for a day: tokens are made of them when tests are collected, and read when their turn comes."""
 
 
 def test_the_claims_that_a_forger_would_have_to_make_are_enough(tokens: Tokens) -> None:
