@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dbcalm_mariadb_cmd.adapter.holders import option_files_of, options_printed
+from dbcalm_mariadb_cmd.adapter.holders import DEFAULTS, option_files_of, options_printed
 from dbcalm_mariadb_cmd.adapter.small import read_small, write_new
 from dbcalm_mariadb_cmd.adapter.tree import write_synced
 from dbcalm_mariadb_cmd.errors import JobFailed
@@ -62,7 +62,8 @@ def _known(job_dir: Path) -> dict[str, str]:
     """Return the options of key management that are written by hand, or else stand in the server's option files."""
     files: list[str] = []
     with suppress(OSError, ValueError):
-        files = [str(word) for word in json.loads(read_small(job_dir / NOTED))]
+        noted = map(str, json.loads(read_small(job_dir / NOTED)))
+        files = [word for word in noted if word.startswith(DEFAULTS)]
     by_hand = b""
     with suppress(FileNotFoundError):
         by_hand = read_small(job_dir / BY_HAND)

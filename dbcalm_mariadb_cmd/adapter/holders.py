@@ -30,8 +30,11 @@ _LOCKED = ("aria_log_control", "ibdata1")
 _A_DATA_DIRECTORY_HAS = (*_LOCKED, "mysql")
 _DEFAULT = "/var/lib/mysql"
 _GROUPS = ("mysqld", "server", "mariadb", "mariadbd")
+DEFAULTS = "--defaults-"
+"""Begins the words of a command line that name option files."""
+
 _DATADIR = "--datadir="
-_TOLD_OPTIONS = (_DATADIR, "--defaults-", "--socket=", "--port=")
+_TOLD_OPTIONS = (_DATADIR, DEFAULTS, "--socket=", "--port=")
 """What is shown of a command line, which may have secrets."""
 
 _OPTIONS_SECONDS = 5
@@ -213,7 +216,7 @@ def option_files_of(data_dir: Path) -> list[str]:
 
 
 def _option_files(words: list[str]) -> list[str]:
-    return [word for word in words if word.startswith("--defaults-") and "=" in word]
+    return [word for word in words if word.startswith(DEFAULTS) and "=" in word]
 
 
 def options_printed(files: list[str]) -> list[str] | None:
