@@ -55,3 +55,11 @@ def traced(*options: str) -> list[str]:
     if tried.returncode != 0:
         pytest.skip(f"nothing can be traced here: {tried.stderr.strip()}")
     return [*strace, *options]
+
+
+def own_view() -> list[str]:
+    """Return how a shell script is run where what it mounts is seen by nobody else: ``[*own_view(), script]``."""
+    tried = ["unshare", "--mount", "true"]
+    if os.getuid() != 0 or not shutil.which("unshare") or subprocess.run(tried, check=False).returncode:
+        pytest.skip("a view of its own needs root and the right to mount")
+    return ["unshare", "--mount", "sh", "-euc"]

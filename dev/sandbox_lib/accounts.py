@@ -1,8 +1,11 @@
 """The users that the programs run as: three of them where root asks, else whoever asks."""
 
+import fcntl
 import os
 import pwd
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,15 +65,27 @@ def accounts() -> Accounts:
 
 
 def _system_user(name: str) -> Account:
+    with _only_one_at_a_time():
+        try:
+            return _account(pwd.getpwnam(name))
+        except KeyError:
+            options = ["--system", "--user-group", "--no-create-home", "--home-dir=/nonexistent"]
+            command = ["useradd", *options, "--shell=/usr/sbin/nologin", name]
+            made = subprocess.run(command, check=False, capture_output=True, text=True)
+            if made.returncode:
+                raise SandboxError(f"user {name} cannot be made: {made.stderr.strip()}") from None
+            return _account(pwd.getpwnam(name))
+
+
+@contextmanager
+def _only_one_at_a_time() -> Iterator[None]:
+    """Let one process of the host after the other look for a user and make it: tests run in several."""
+    folder = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return _account(pwd.getpwnam(name))
-    except KeyError:
-        options = ["--system", "--user-group", "--no-create-home", "--home-dir=/nonexistent"]
-        command = ["useradd", *options, "--shell=/usr/sbin/nologin", name]
-        made = subprocess.run(command, check=False, capture_output=True, text=True)
-        if made.returncode:
-            raise SandboxError(f"user {name} cannot be made: {made.stderr.strip()}") from None
-        return _account(pwd.getpwnam(name))
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _account(entry: pwd.struct_passwd) -> Account:

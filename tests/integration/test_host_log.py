@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line
 from dev.sandbox_lib.services import API, MYSQL_SERVICE
+from tests.able import own_view
 from tests.integration.conftest import Rig
 from tests.patience import eventually
 
@@ -145,7 +145,7 @@ def heard(log: socket.socket) -> list[tuple[int, str]]:
 def in_a_view(rig: Rig, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run ``dbcalm`` as cron does, and as root, where the log of the host is ours."""
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-c", _VIEW, "sh", *str(rig.sandbox.layout.launch).split(), *arguments],
+        [*own_view(), _VIEW, "sh", *str(rig.sandbox.layout.launch).split(), *arguments],
         cwd=folder,
         env={**ENVIRONMENT, "DBCALM_CONFIG": str(rig.sandbox.layout.config)},
         stdin=subprocess.DEVNULL,
@@ -157,9 +157,7 @@ def in_a_view(rig: Rig, folder: Path, *arguments: str) -> "subprocess.CompletedP
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[socket.socket]:
-    tried = ["unshare", "--mount", "true"]
-    if os.getuid() != 0 or not shutil.which("unshare") or subprocess.run(tried, check=False).returncode:
-        pytest.skip("a view of its own needs root and the right to mount")
+    own_view()
     with host_log(tmp_path) as listening:
         yield listening
 
