@@ -66,6 +66,16 @@ innodb_buffer_pool_size=64M
         with self._options.open("a") as file:
             file.writelines(f"{line}\n" for line in lines)
 
+    def plugin_options(self, *names: str) -> list[str]:
+        """Return the options that load some of the server's plugins, from where the server can read them."""
+        folder = PLUGINS
+        if not self.account.may_enter(folder):
+            # A checkout in a home that its owner alone can enter.
+            folder = self.home / "plugins"
+            if not folder.exists():
+                shutil.copytree(PLUGINS, folder)
+        return [f"plugin_dir={folder}", *(f"plugin_load_add={name}.so" for name in names)]
+
     def initialise(self) -> None:
         """Fill the empty data directory with the system tables."""
         # Forced: the name of the host need not be known to anybody.

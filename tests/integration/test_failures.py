@@ -259,23 +259,18 @@ def encrypting(bench: Bench) -> Iterator[Path]:
     keys.write_text(f"1;{os.urandom(32).hex()}\n")
     shutil.chown(keys, bench.sandbox.who.database.uid)
     before = options.read_text()
+    plugin = bench.database.plugin_options("file_key_management")
     bench.sandbox.stop_db()
-    bench.sandbox.add_options(
-        f"plugin_dir={PLUGINS}", "plugin_load_add=file_key_management.so", f"file_key_management_filename={keys}",
-        "innodb_encrypt_log=ON",
-    )  # fmt: skip
-    bench.sandbox.start_db()
     try:
+        bench.sandbox.add_options(*plugin, f"file_key_management_filename={keys}", "innodb_encrypt_log=ON")
+        bench.sandbox.start_db()
         yield keys
     finally:
         keys.rename(bench.root / "keys.was") if keys.exists() else None
         (bench.root / "keys.was").rename(keys)
         bench.sandbox.stop_db()
         options.write_text(before)
-        bench.sandbox.add_options(
-            f"plugin_dir={PLUGINS}", "plugin_load_add=file_key_management.so",
-            f"file_key_management_filename={keys}",
-        )  # fmt: skip
+        bench.sandbox.add_options(*plugin, f"file_key_management_filename={keys}")
         bench.sandbox.start_db()  # It decrypts its log.
         bench.sandbox.stop_db()
         options.write_text(before)

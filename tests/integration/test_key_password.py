@@ -42,7 +42,7 @@ def encrypting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with sandbox_with(tmp_path_factory.mktemp("keys") / "sandbox", statements) as sandbox:
         keys = key_file(sandbox.root)
         sandbox.add_options(
-            f"plugin_dir={PLUGINS}", "plugin_load_add=file_key_management.so",
+            *sandbox.database.plugin_options("file_key_management"),
             f"file_key_management_filename={keys}", f"file_key_management_filekey={PASSWORD}",
             "innodb_encrypt_tables=ON",
         )  # fmt: skip

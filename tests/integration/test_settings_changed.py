@@ -104,7 +104,7 @@ def test_undo_tablespaces_and_system_files_and_then_encryption(rig: Changing) ->
         pytest.skip(f"no plugins in {PLUGINS}")
     keys = _keys(rig, "keys.txt")
     rig.sandbox.add_options(
-        f"plugin_dir={PLUGINS}", "plugin_load_add=file_key_management.so",
+        *rig.sandbox.database.plugin_options("file_key_management"),
         f"file_key_management_filename={keys}", "innodb_encrypt_tables=ON", "innodb_encrypt_log=ON",
         "innodb_encryption_threads=1",
     )  # fmt: skip

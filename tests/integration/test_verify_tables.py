@@ -34,10 +34,7 @@ def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """In place of the sandbox that others share: what is suspect needs attention there."""
     with sandbox_with(tmp_path_factory.mktemp("tables") / "sandbox", SMALL_SHOP) as sandbox:
         if PLUGINS.is_dir():
-            sandbox.add_options(
-                f"plugin_dir={PLUGINS}", "plugin_load_add=ha_archive.so", "plugin_load_add=ha_sphinx.so",
-                "plugin_load_add=provider_lz4.so",
-            )  # fmt: skip
+            sandbox.add_options(*sandbox.database.plugin_options("ha_archive", "ha_sphinx", "provider_lz4"))
         yield Rig(sandbox)
 
 
