@@ -62,6 +62,7 @@ _ACCEPTED, _CONFLICT = 202, 409
 _WAITERS_AT_ONCE = 8
 _MOST_TOLD = 900_000
 _PURGE_SECONDS, _PURGE_SECONDS_AT_ONCE = 60.0, 3.0
+_REMOVAL_SECONDS = 5.0
 """How often the trash is looked through; the latter without a delay, for what a clean-up deletes."""
 
 
@@ -86,7 +87,8 @@ class Desk:
         self._control.recover(self._tidy)
         self._waiters = threading.Semaphore(_WAITERS_AT_ONCE)
         self._look = threading.Event()
-        threading.Thread(target=self._purge, daemon=True).start()
+        self._upkeep = threading.Thread(target=self._keep_up, daemon=True)
+        self._upkeep.start()
 
     def handlers(self) -> Handlers:
         """Return the whitelist: what can be asked, and who answers."""
@@ -204,7 +206,10 @@ class Desk:
             self._control.wait_for_change(min(remaining, 1.0))
 
     def close(self) -> None:
-        """End what is not to outlive this service."""
+        """End what is not to outlive this service. A removal that takes long is left to the next one."""
+        self.stopping.set()
+        self._look.set()
+        self._upkeep.join(_REMOVAL_SECONDS)
         self._warmer.stop()
 
     def _accept(self, command: J, plan: Callable[[J], Plan], *folders: str) -> Answer:
@@ -291,14 +296,24 @@ class Desk:
             with suppress(Refused), self._control.locked():
                 self._tidy()
 
-    def _purge(self) -> None:
+    def _keep_up(self) -> None:
+        """Do again and again what nobody asks for. What fails is told, and keeps neither the rest nor the next time
+        from being done."""
         pause = _PURGE_SECONDS if self._settings.trash_delay else _PURGE_SECONDS_AT_ONCE
+        duties: tuple[Callable[[], object], ...] = (
+            self._look_for_folder,
+            self._keeper.purge,
+            lambda: replaced.purge(self._settings, self._control),
+            self._warmer.look,
+            self._control.shorten,
+        )
         while not self.stopping.is_set():
-            self._look_for_folder()
-            self._keeper.purge()
-            replaced.purge(self._settings, self._control)
-            self._warmer.look()
-            self._control.shorten()
+            for duty in duties:
+                try:
+                    duty()
+                except Exception as error:  # Else the trash would fill up, and nobody be told why.
+                    why = describe(error) if isinstance(error, OSError) else repr(error)
+                    log("error", f"upkeep of backups failed and is tried again in {pause:g} s: {why}")
             self._look.wait(pause)
             self._look.clear()
 

@@ -2,6 +2,7 @@
 has its own sentence."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -265,7 +266,7 @@ class TestAnotherServerOfTheHost:
         other, home = second
         with by_root(rig, home, other.data) as pid:
             if how == "is stopped by a signal":
-                subprocess.run(["kill", "-STOP", str(pid)], check=True)
+                os.kill(pid, signal.SIGSTOP)
             if how == "has lost its files":
                 other.data.rename(home / "moved")
                 other.data.mkdir(0o700)

@@ -1,6 +1,5 @@
 """The API's certificate: told before it expires, and exchanged without the API being restarted."""
 
-import http.client
 import signal
 import ssl
 import subprocess
@@ -14,7 +13,7 @@ import trustme
 from test_server import CHECKOUT, Installation
 
 from dbcalm.api.certificate import judged
-from tests.patience import PATIENCE, eventually
+from tests.patience import eventually
 
 NOW = datetime.now(UTC)
 
@@ -103,9 +102,7 @@ def config_check(place: Installation) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.slow
 class TestAReload:
     def test_exchanges_the_certificate_and_drops_nobody(self, running: Installation) -> None:
-        talking = http.client.HTTPSConnection(
-            "localhost", running.port, context=running.context(), timeout=PATIENCE
-        )
+        talking = running.http()
         talking.request("GET", "/health")
         assert talking.getresponse().read()
         before = presented(running)

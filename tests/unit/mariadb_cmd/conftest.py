@@ -11,9 +11,11 @@ from tests.able import disk, mounted
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
+def lab(tmp_path: Path) -> Iterator[Lab]:
     """An installation of its own, with a backup tool that needs no server."""
-    return Lab(tmp_path)
+    made = Lab(tmp_path)
+    with made.at_end:
+        yield made
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -60,9 +60,11 @@ def wait_until(holds: Callable[[], object], what: str = "it") -> None:
 
 
 class Lab:
-    """The installation. ``server`` is the data directory that the tool copies, ``data`` the one restored into."""
+    """The installation. ``server`` is the data directory that the tool copies, ``data`` the one restored into. Whatever
+    a test starts ends when ``at_end`` is closed."""
 
     def __init__(self, root: Path) -> None:
+        self.at_end = ExitStack()
         self.root = root
         self.server = root / "server"
         self.data = root / "data"

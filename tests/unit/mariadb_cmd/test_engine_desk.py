@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,7 +57,16 @@ class Office:
         lab.server.rename(lab.data)  # The server works in the data directory, as it does on a host.
         lab.server.symlink_to(lab.data)
         self.client.rows["datadir"] = str(lab.data)
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the service, once more if it has begun already."""
         self.desk = Desk(self.settings())
+        self.lab.at_end.callback(self.desk.close)
+
+    def end(self) -> None:
+        """End each service that was begun."""
+        self.lab.at_end.close()
 
     def settings(self) -> Settings:
         """Let the client answer as it is set now; return the service's settings."""
@@ -398,6 +406,20 @@ class TestDeletions:
         wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")
         assert os.listdir(lab.backups / "monday")
 
+    def test_are_purged_though_something_beside_it_fails(
+        self, lab: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise ValueError("nobody thought of this")
+
+        monkeypatch.setattr("dbcalm_mariadb_cmd.replaced.purge", fail)
+        office = Office(lab, trash_delay=timedelta(0))
+        self.chain(lab, office)
+        office.full("newer")
+        office.ask(DeleteBackup("wednesday"))
+        wait_until(lambda: not list((lab.backups / ".trash").iterdir()), "the trash")
+        assert "tried again in 3 s: ValueError('nobody thought of this')\n" in capfd.readouterr().err
+
     def test_of_the_last_whole_chain_are_refused(self, lab: Lab, office: Office) -> None:
         office.full("monday")
         why = "monday is the last whole chain, and min_full_chains is 1: make a full backup first"
@@ -477,7 +499,7 @@ class TestEvents:
         assert answer["events"] == []
         assert time.monotonic() - began >= 0.1
         monkeypatch.setattr(JobControl, "wait_for_change", lambda *_: pytest.fail("it waits"))
-        office.desk.stopping.set()
+        office.end()
         office.ask(ReadEvents(str(seen["journal"]), int(str(seen["offset"])), 25))
 
 
@@ -496,7 +518,7 @@ class TestStart:
         ):
             half_made.mkdir()
             (half_made / "ibdata1").write_text("half")
-        Desk(office.settings())
+        office.begin()
         assert not list((lab.backups / ".work").iterdir())
         assert not list(lab.restores.iterdir())
 
@@ -506,14 +528,14 @@ class TestStart:
         (lab.restores / ".profile").write_text("kept")
         (lab.restores / ".a-restored-file").write_text("kept")
         before = contents(lab.restores)
-        Desk(office.settings())
+        office.begin()
         assert contents(lab.restores) == before
 
     def test_empties_the_trash(self, lab: Lab, office: Office) -> None:
         shutil.copytree(lab.data, lab.backups / ".copied")
         # At once, as a deletion does: the service that runs already may look at any moment.
         (lab.backups / ".copied").rename(lab.backups / ".trash/monday.1")
-        Desk(office.settings())
+        office.begin()
         wait_until(lambda: not os.listdir(lab.backups / ".trash"), "the trash")
 
 
@@ -521,7 +543,7 @@ class TestWithoutTheDiskOfBackups:
     """A mount point without its disk: an empty folder that the service may write in, one that it may not, or none."""
 
     @pytest.fixture(params=["an empty folder", "nothing"])
-    def away(self, request: pytest.FixtureRequest, lab: Lab) -> Iterator[Office]:
+    def away(self, request: pytest.FixtureRequest, lab: Lab) -> Office:
         """Give a service that has started without the disk, and bring the disk back when ``back`` is called."""
         office = Office(lab)
         office.full("monday")
@@ -532,9 +554,8 @@ class TestWithoutTheDiskOfBackups:
         lab.backups.rename(self.aside)
         if request.param == "an empty folder":
             lab.backups.mkdir()
-        office.desk = Desk(office.settings())
-        yield office
-        office.desk.stopping.set()
+        office.begin()
+        return office
 
     def back(self) -> None:
         if self.lab.backups.exists():
@@ -596,8 +617,8 @@ class TestWithoutTheDiskOfBackups:
         (lab.jobs / "journal").unlink()
         (lab.jobs / NOTE).unlink()
         office = away
-        office.desk.stopping.set()
-        office.desk = Desk(office.settings())
+        office.end()
+        office.begin()
         self.back()
         made = office.full("wednesday")
         assert made["code"] == 202
@@ -608,12 +629,12 @@ class TestWithoutTheDiskOfBackups:
         self.back()
         job = CleanupJob(uuid.uuid4().hex, lab.places, ("monday",), None, 1, 0.0)
         write_order(job)
-        away.desk.stopping.set()
+        away.end()
         control = JobControl(lab.jobs, lab.backups)
         answer = {"code": 202, "status": "accepted"}
         control.journal.append("accepted", job_id=job.job_id, type="cleanup_backups", seq=0, answer=answer)
         lab.backups.rename(self.aside)
-        away.desk = Desk(away.settings())
+        away.begin()
         end = lab.end_of(job.job_id)
         assert (end["status"], end["reason"]) == ("failed", "interrupted")
         assert "cannot be seen" in str(end["error"])
