@@ -7,7 +7,7 @@ from dbcalm.cli.start import caller, settings
 from dbcalm.cli.system import assembled
 from dbcalm.logger import audited
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import open_or_replace
+from dbcalm.repository.recovery.opening import open_or_replace
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -7,6 +7,7 @@ between the words that somebody types.
 import contextlib
 import os
 import sqlite3
+from collections.abc import Sequence
 
 from dbcalm import config
 from dbcalm.cli.start import become
@@ -15,41 +16,32 @@ from dbcalm.errors import DBCalmError
 
 ONE_BACKUP = "The backup's id, as much of it as no other one begins with, or latest."
 
-_MOST = 50
-_SECONDS = 0.2
 
-
-def backups(incomplete: str) -> list[str]:
+def backups(incomplete: str) -> Sequence[str]:
     """Return the ids of backups that begin so, the newest first."""
-    found = _ids("SELECT id FROM backups WHERE id >= ? AND id < ? ORDER BY seq DESC LIMIT ?", incomplete)
-    return _with_latest(found, incomplete)
+    return _with_latest(_ids("backups", incomplete), incomplete)
 
 
-def jobs(incomplete: str) -> list[str]:
+def jobs(incomplete: str) -> Sequence[str]:
     """Return the ids of jobs that begin so, those that run first, then the newest."""
-    found = _ids(
-        "SELECT command_id FROM processes WHERE command_id >= ? AND command_id < ? "
-        "ORDER BY status <> 'running', id DESC LIMIT ?",
-        incomplete,
-    )
-    return _with_latest(found, incomplete)
+    return _with_latest(_ids("jobs", incomplete), incomplete)
 
 
-def schedules(incomplete: str) -> list[str]:
+def schedules(incomplete: str) -> Sequence[str]:
     """Return the ids of schedules that begin so."""
-    found = "SELECT CAST(id AS TEXT) AS text FROM schedules WHERE text >= ? AND text < ? ORDER BY id LIMIT ?"
-    return _ids(found, incomplete)
+    return _ids("schedules", incomplete)
 
 
-def _with_latest(found: list[str], incomplete: str) -> list[str]:
+def _with_latest(found: Sequence[str], incomplete: str) -> Sequence[str]:
     return [LATEST, *found] if LATEST.startswith(incomplete) else found
 
 
-def _ids(statement: str, start: str) -> list[str]:
+def _ids(kind: str, start: str) -> Sequence[str]:
+    from dbcalm.repository import offers  # No other word of the command line needs the catalogue's libraries.
+
     with contextlib.suppress(DBCalmError, sqlite3.Error, OSError):
         loaded = config.load(config.config_path(os.environ))
         become(loaded.dbcalm_user)
-        address = f"{loaded.database_file.as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_SECONDS)) as connection:
-            return [str(row[0]) for row in connection.execute(statement, (start, start + "\x7f", _MOST))]
+        found: Sequence[str] = getattr(offers, kind)(loaded.database_file, start)
+        return found
     return []

@@ -17,7 +17,7 @@ from dbcalm.config import Settings
 from dbcalm.errors import CannotStart
 from dbcalm.logger import log
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import open_or_replace
+from dbcalm.repository.recovery.opening import open_or_replace
 from dbcalm.routes import ALL
 
 

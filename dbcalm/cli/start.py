@@ -2,6 +2,7 @@
 
 import os
 import pwd
+from typing import TYPE_CHECKING
 
 from dbcalm import config
 from dbcalm.config import Settings
@@ -9,8 +10,9 @@ from dbcalm.domain.entities import Caller
 from dbcalm.domain.scopes import ALL
 from dbcalm.errors import CannotStart
 from dbcalm.logger import start_logging
-from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import open_database
+
+if TYPE_CHECKING:
+    from dbcalm.repository.catalogue import Catalogue
 
 
 def caller() -> Caller:
@@ -54,6 +56,10 @@ def settings(*, terminal: bool = True) -> Settings:
     return loaded
 
 
-def catalogue() -> Catalogue:
+def catalogue(loaded: Settings | None = None) -> "Catalogue":
     """Return the catalogue of the configuration; raise CannotStart."""
-    return Catalogue(open_database(settings().database_file))
+    # Most of the time that a command takes to start is SQLModel's, and many commands open no catalogue.
+    from dbcalm.repository.catalogue import Catalogue
+    from dbcalm.repository.recovery.opening import open_database
+
+    return Catalogue(open_database((loaded or settings()).database_file))

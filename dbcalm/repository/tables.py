@@ -8,15 +8,20 @@ from typing import Any
 from sqlalchemy import (
     REAL,
     Column,
+    ColumnElement,
     Dialect,
     Index,
     Integer,
     MetaData,
     Table,
+    TableClause,
     Text,
     TypeDecorator,
+    column,
     literal_column,
+    table,
 )
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlmodel import Field, SQLModel
 
 METADATA: MetaData = SQLModel.metadata
@@ -233,8 +238,31 @@ class CountRow(SQLModel, table=True):
     version: int
 
 
+def table_of(row: type[SQLModel]) -> Table:
+    """Return the table of a class, for statements over its columns."""
+    return METADATA.tables[str(row.__tablename__)]
+
+
+def columns_of(row: type[SQLModel]) -> ReadOnlyColumnCollection[str, Column[Any]]:
+    """Return the columns of a class by their names."""
+    return table_of(row).columns
+
+
 # One row each and no key, therefore no classes: how far the journal is applied, and how often triggers saw a change.
 CURSOR = Table(
     "cursor", METADATA, Column("journal", Text, nullable=False), Column("offset", Integer, nullable=False)
 )
 CHANGES = Table("changes", METADATA, Column("number", Integer, nullable=False))
+
+# SQLite's own.
+SCHEMA = table("sqlite_master", column("type", Text), column("name", Text), column("sql", Text))
+SEQUENCE = table("sqlite_sequence", column("name", Text), column("seq", Integer))
+
+
+def raw(name: str, *columns: str) -> TableClause:
+    """Return a table as it is in whatever file, without our types."""
+    return table(name, *map(column, columns))
+
+
+EVERYTHING: ColumnElement[Any] = literal_column("*")
+ROWID: ColumnElement[Any] = literal_column("rowid", Integer)

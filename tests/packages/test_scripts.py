@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dbcalm.repository.migrations import MIGRATIONS
+from dbcalm.repository.migrations.versions import MIGRATIONS
 from dbcalm_mariadb_cmd.account import BACKUP_USER
 from dbcalm_mariadb_cmd.builder import ENGINES
 from dev.package_lib import deb as debian

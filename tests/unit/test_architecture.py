@@ -1,6 +1,7 @@
 """What each service loads, how large the root service is, and the traps of the repository's layout."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,36 @@ def test_the_root_package_stays_small_enough_to_be_read_at_one_sitting() -> None
     assert len(files) >= 6
     lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
     assert lines <= MOST_LINES_OF_ROOT
+
+
+SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|WITH|REPLACE|ATTACH|VACUUM)\s")
+
+
+def test_no_sql_is_written_as_text_but_in_the_frozen_migrations() -> None:
+    """Pragmas, and BEGIN, have no other form; all else is built from the columns of the tables' classes."""
+    texts = []
+    for file in (CHECKOUT / "dbcalm").rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        texts += [
+            (str(file.relative_to(CHECKOUT)), node.lineno)
+            for node in ast.walk(tree)
+            if (isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value))
+            or (isinstance(node, ast.alias) and node.name == "text")
+        ]
+    assert {name for name, _ in texts} == {"dbcalm/repository/migrations/versions.py"}, texts
+
+
+def test_the_repository_is_rooms_and_not_a_hall() -> None:
+    repository = CHECKOUT / "dbcalm" / "repository"
+    for folder in (repository, *(path for path in repository.iterdir() if path.is_dir())):
+        assert len([file for file in folder.glob("*.py") if file.name != "__init__.py"]) <= 10, folder
+    classes = [
+        node
+        for file in repository.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert max((node.end_lineno or 0) - node.lineno for node in classes) < 200
 
 
 def test_the_folder_packaging_is_no_package() -> None:

@@ -18,7 +18,8 @@ from dbcalm.domain.retention import Rules
 from dbcalm.domain.services import Services, assemble
 from dbcalm.domain.zone import HostZone
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import Database, open_database
+from dbcalm.repository.engine import Database
+from dbcalm.repository.recovery.opening import open_database
 from dbcalm.routes import ALL
 
 

@@ -14,9 +14,10 @@ from dbcalm.domain.entities import Client, Schedule
 from dbcalm.domain.listing import Condition, Query
 from dbcalm.domain.ports import Cursor
 from dbcalm.errors import CatalogueDamaged, CatalogueError, NoSpace, Unavailable
-from dbcalm.repository import migrations
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import Database, connect, open_database, open_or_replace
+from dbcalm.repository.engine import Database, connect, driver_of
+from dbcalm.repository.migrations import runner as migrations
+from dbcalm.repository.recovery.opening import open_database, open_or_replace
 from tests.patience import PATIENCE
 
 NOW = len(migrations.MIGRATIONS)
@@ -35,7 +36,7 @@ def test_every_connection_survives_a_power_cut_and_queues_for_its_turn(database:
     for open_transaction in (database.read, database.write):
         with open_transaction() as connection:
             found = {
-                name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+                name: driver_of(connection).execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             }
             assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
@@ -93,8 +94,10 @@ def test_a_migration_keeps_the_data_and_a_copy_of_before(path: Path, monkeypatch
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, further))
     database = open_database(path)
     with database.read() as connection:
-        assert connection.execute("SELECT username, email FROM users").fetchall() == [("alice", None)]
-        assert migrations.version_of(connection) == NOW + 1
+        assert driver_of(connection).execute("SELECT username, email FROM users").fetchall() == [
+            ("alice", None)
+        ]
+        assert migrations.version_of(driver_of(connection)) == NOW + 1
     database.close()
     copy = path.with_name(f"db.sqlite3.version-{NOW}")
     assert mode(copy) == 0o600
@@ -114,8 +117,8 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(
     monkeypatch.undo()
     database = open_database(path)
     with database.read() as connection:
-        assert migrations.version_of(connection) == NOW
-        assert "email" not in [row[1] for row in connection.execute("PRAGMA table_info(users)")]
+        assert migrations.version_of(driver_of(connection)) == NOW
+        assert "email" not in [row[1] for row in driver_of(connection).execute("PRAGMA table_info(users)")]
     database.close()
 
 
@@ -143,7 +146,7 @@ def fill(path: Path) -> None:
     database = open_database(path)
     catalogue = Catalogue(database)
     with database.write() as connection:
-        connection.executemany(
+        driver_of(connection).executemany(
             "INSERT INTO users (username, password_hash, created_at) VALUES (?, 'hash', 'now')",
             [(f"user {number}",) for number in range(200)],
         )
@@ -198,7 +201,10 @@ def test_people_programs_and_schedules_are_saved_from_a_damaged_file(path: Path)
     plan = {"backup_type": "full", "frequency": "daily", "hour": 3, "minute": 0, "verify_level": 3}
     with catalogue.schedules.draft() as draft:
         kept = draft.add(Schedule(id=0, created_at="x", updated_at="x", **plan))  # type: ignore[arg-type]  # as named
-    [(page,)] = [database.row("SELECT rootpage FROM sqlite_schema WHERE name = 'processes'")]
+    with database.read() as reading:
+        page = reading.exec_driver_sql(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'processes'"
+        ).scalar_one()
     database.close()
     content = bytearray(path.read_bytes())
     content[(page - 1) * 4096 : page * 4096] = bytes(range(256)) * 16
@@ -219,7 +225,7 @@ def test_what_stands_only_in_the_write_ahead_log_goes_aside_with_its_file(path: 
     open_or_replace(path).close()
     assert [file.read_bytes() for file in path.parent.glob("db.sqlite3.damaged-*-wal")] == [b"log"]
     database = open_database(path)
-    assert len(database.set_aside()) == 1
+    assert len(Catalogue(database).set_aside()) == 1
     database.close()
 
 
@@ -228,7 +234,7 @@ def test_a_whole_file_is_opened_as_it_is(path: Path) -> None:
     database = open_or_replace(path)
     assert len(Catalogue(database).users.all()) == 200
     assert not list(path.parent.glob("*damaged*"))
-    assert not database.set_aside()
+    assert not Catalogue(database).set_aside()
     database.close()
 
 
@@ -262,7 +268,7 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database, path: Path) -> 
 def test_a_writer_that_waits_too_long_says_so(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dbcalm.repository.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("dbcalm.repository.engine._BUSY_SECONDS", 0.05)
     holder = connect(path)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable, match="busy"):
@@ -274,11 +280,11 @@ def test_a_writer_that_waits_too_long_says_so(
 
 def test_a_commit_that_fails_locks_nobody_out(database: Database, path: Path) -> None:
     with database.write() as connection:
-        connection.execute(
+        driver_of(connection).execute(
             "CREATE TABLE late (id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)"
         )
     with pytest.raises(sqlite3.IntegrityError), database.write() as connection:
-        connection.execute("INSERT INTO late VALUES (99)")
+        driver_of(connection).execute("INSERT INTO late VALUES (99)")
     assert Catalogue(database).users.add("alice", "hash", "now")
     other = connect(path)
     assert other.execute("SELECT count(*) FROM late").fetchone() == (0,)
@@ -326,8 +332,12 @@ def test_a_catalogue_of_the_first_release_is_brought_up_with_all_its_data(
     database = open_database(path)
     catalogue = Catalogue(database)
     with database.read() as connection:
-        assert migrations.version_of(connection) == NOW
-        rows = connection.execute("SELECT command_id, schedule_id FROM processes ORDER BY id").fetchall()
+        assert migrations.version_of(driver_of(connection)) == NOW
+        rows = (
+            driver_of(connection)
+            .execute("SELECT command_id, schedule_id FROM processes ORDER BY id")
+            .fetchall()
+        )
         assert rows == [("a", 7), ("b", None), ("c", None), ("d", None), ("e", None)]
     backup = catalogue.backups.get("one")
     assert backup is not None
@@ -386,7 +396,7 @@ def test_a_schedule_that_cannot_be_does_not_get_in(database: Database, column: s
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
         with database.write() as connection:
-            connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)
+            driver_of(connection).execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)
 
     insert(good)
     with pytest.raises(sqlite3.IntegrityError):
@@ -397,8 +407,8 @@ def test_a_full_disk_is_said_and_what_was_there_stays(database: Database) -> Non
     catalogue = Catalogue(database)
     catalogue.users.add("alice", "hash", "now")
     with database.read() as connection:
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = driver_of(connection).execute("PRAGMA page_count").fetchone()[0]
+        driver_of(connection).execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(NoSpace):
         for number in range(1000):
             catalogue.users.add(f"user {number}", "h" * 1000, "now")

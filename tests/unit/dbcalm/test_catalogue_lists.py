@@ -13,9 +13,9 @@ from dbcalm.domain import backups, clients, processes, restores, schedules
 from dbcalm.domain.entities import Backup, Client, Process, Schedule
 from dbcalm.domain.listing import Condition, Order, Query, parse
 from dbcalm.domain.ports import Cursor
+from dbcalm.repository.base import Repository
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import Database
-from dbcalm.repository.table import Table
+from dbcalm.repository.engine import Database, driver_of
 
 ROWS = 240
 
@@ -175,15 +175,15 @@ def test_totals_follow_every_change(filled: Catalogue, database: Database) -> No
     assert not filled.backups.delete("b003")
     assert (filled.backups.list(some).total, filled.backups.list(Query()).total) == (9, ROWS - 1)
     with database.write() as connection:
-        connection.execute("UPDATE backups SET id = 'z' WHERE id = 'b004'")
+        driver_of(connection).execute("UPDATE backups SET id = 'z' WHERE id = 'b004'")
     assert filled.backups.list(some).total == 8
 
 
 def test_totals_of_a_change_that_was_undone_are_as_before(filled: Catalogue, database: Database) -> None:
     def change() -> None:
         with database.write() as connection:
-            connection.execute("DELETE FROM backups")
-            connection.execute("INSERT INTO backups (id) VALUES ('x')")
+            driver_of(connection).execute("DELETE FROM backups")
+            driver_of(connection).execute("INSERT INTO backups (id) VALUES ('x')")
 
     with pytest.raises(sqlite3.IntegrityError):
         change()
@@ -199,17 +199,17 @@ def test_a_process_comes_back_whole(filled: Catalogue) -> None:
     assert backup.process_id == process.id
 
 
-def plan_of(database: Database, table: Table[Any], query: Query) -> str:
+def plan_of(database: Database, table: Repository[Any], query: Query) -> str:
     """Return how SQLite chooses the rows of a page: what it says of the statement that the list really runs."""
     statements: list[str] = []
     with database.read() as connection:
-        connection.set_trace_callback(statements.append)
+        driver_of(connection).set_trace_callback(statements.append)
     table.list(query)
     with database.read() as connection:
-        connection.set_trace_callback(None)
-        [page] = [statement for statement in statements if "CROSS JOIN" in statement]
-        chosen = page[page.index("FROM (SELECT") + 6 : page.index(") CROSS JOIN")]
-        return "\n".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {chosen}"))
+        driver_of(connection).set_trace_callback(None)
+        [page] = [statement for statement in statements if "OUTER JOIN" in statement]
+        chosen = page[page.index("FROM (SELECT") + 6 : page.index(") AS page")]
+        return "\n".join(str(row[3]) for row in driver_of(connection).execute(f"EXPLAIN QUERY PLAN {chosen}"))
 
 
 @pytest.mark.parametrize("resource", LISTINGS)
@@ -273,7 +273,7 @@ def test_every_field_that_is_asked_for_alone_is_found_and_sorted_by_an_index(
 def test_few_rows_among_many_are_sorted_instead_of_looked_for(
     catalogue: Catalogue, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dbcalm.repository.table._FEW", 5)
+    monkeypatch.setattr("dbcalm.repository.base._FEW", 5)
     fill(catalogue)
     few = parse(backups.LISTING, "id|lt|b004", "start_time|asc", 1, 25)
     many = parse(backups.LISTING, "id|lt|b200", "start_time|asc", 1, 25)

@@ -12,7 +12,7 @@ from dbcalm_fakes import manifest
 from dbcalm.domain.jobs import Jobs
 from dbcalm.domain.listing import Query
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import open_database
+from dbcalm.repository.recovery.opening import open_database
 from dbcalm_cmd_client import Answer
 from dbcalm_mariadb_cmd import shortening
 from dbcalm_mariadb_cmd.adapter.journal import Journal

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine
 from dbcalm.domain.entities import Backup, Client, Process, Restore, Schedule, User
 from dbcalm.domain.listing import Query
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import open_database, open_or_replace
+from dbcalm.repository.recovery.opening import open_database, open_or_replace
 from dbcalm.repository.tables import METADATA
 
 LAST_VERSION = Path(__file__).parent / "data" / "catalogue-7.sqlite3"

@@ -293,12 +293,20 @@ def loaded_by(dbcalm: Cli, *arguments: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("--version",), ("backup", "--help"), ("completion", "bash"), ("config", "check")],
+)
+def test_what_opens_no_catalogue_does_not_load_its_libraries(dbcalm: Cli, arguments: tuple[str, ...]) -> None:
+    assert not loaded_by(dbcalm, *arguments) & {"sqlmodel", "sqlalchemy", "dbcalm.repository.engine"}
+
+
 @pytest.mark.parametrize("arguments", [("--help",), ("users", "list"), ("clients", "list")])
 def test_commands_start_without_what_only_the_server_needs(dbcalm: Cli, arguments: tuple[str, ...]) -> None:
     loaded = loaded_by(dbcalm, *arguments)
     assert "typer" in loaded
     # Where there are arguments to read, typer itself loads pydantic.
-    assert not loaded & {"fastapi", "starlette", "uvicorn", "jose", "passlib", "bcrypt", "sqlalchemy"}
+    assert not loaded & {"fastapi", "starlette", "uvicorn", "jose", "passlib", "bcrypt"}
     assert "pydantic" not in loaded or arguments != ("--help",)
 
 

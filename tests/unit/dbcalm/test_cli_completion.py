@@ -18,7 +18,7 @@ from dbcalm.cli.main import program
 from dbcalm.domain.entities import Schedule
 from dbcalm.domain.ports import Cursor
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import open_database
+from dbcalm.repository.recovery.opening import open_database
 from tests.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[3]

@@ -564,4 +564,4 @@ def test_commands_start_without_what_only_the_server_needs(
 ) -> None:
     loaded = loaded_by(dbcalm, *arguments)
     assert "dbcalm_mariadb_cmd_client" in loaded
-    assert not loaded & {"fastapi", "starlette", "uvicorn", "jose", "passlib", "bcrypt", "sqlalchemy"}
+    assert not loaded & {"fastapi", "starlette", "uvicorn", "jose", "passlib", "bcrypt"}

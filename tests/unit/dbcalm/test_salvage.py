@@ -15,11 +15,12 @@ import pytest
 
 from dbcalm.domain.entities import Client, Schedule
 from dbcalm.errors import CatalogueDamaged, NoSpace
-from dbcalm.repository import copies, sealed
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.copies import Copies
-from dbcalm.repository.database import connect, open_database, open_or_replace
-from dbcalm.repository.sealed import TABLES, Copy, Vault, copy_of
+from dbcalm.repository.engine import Database, connect, opened
+from dbcalm.repository.recovery import copies, sealed
+from dbcalm.repository.recovery.copies import Copies
+from dbcalm.repository.recovery.opening import open_database, open_or_replace
+from dbcalm.repository.recovery.sealed import TABLES, Copy, Vault, copy_of
 
 PLAN = {"backup_type": "full", "frequency": "daily", "hour": 3, "minute": 0, "verify_level": 3}
 
@@ -35,11 +36,8 @@ def add_schedule(catalogue: Catalogue) -> Schedule:
 
 
 def state(path: Path) -> Copy:
-    connection = connect(path)
-    try:
+    with opened(lambda: connect(path)) as connection:
         return copy_of(connection, at="", number=0)
-    finally:
-        connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -248,17 +246,16 @@ def test_what_is_not_kept_is_not_sealed(path: Path, monkeypatch: pytest.MonkeyPa
     before = Vault(path).newest()
 
     class Full(sqlite3.Connection):
-        def execute(self, statement: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]
-            if statement == "COMMIT":
+        def commit(self) -> None:
+            if self.in_transaction:
                 error = sqlite3.OperationalError("database or disk is full")
                 error.sqlite_errorcode = sqlite3.SQLITE_FULL
                 raise error
-            return super().execute(statement, *values)  # type: ignore[arg-type]
 
     catalogue.close()
-    connection = sqlite3.connect(path, isolation_level=None, factory=Full)
-    monkeypatch.setattr("dbcalm.repository.database.connect", lambda path: connection)
-    other = Catalogue(open_database.__globals__["Database"](path))
+    connection = sqlite3.connect(path, isolation_level=None, factory=Full, check_same_thread=False)
+    monkeypatch.setattr("dbcalm.repository.engine.connect", lambda path: connection)
+    other = Catalogue(Database(path))
     with pytest.raises(NoSpace):
         other.users.delete("alice")
     monkeypatch.undo()
@@ -370,21 +367,25 @@ def test_a_daily_copy_that_is_days_old_is_told(path: Path, filled: Copy) -> None
 
 def test_damage_that_is_met_while_it_is_open_is_one_clear_line(path: Path, filled: Copy) -> None:
     database = open_database(path)
-    [(root,)] = [database.row("SELECT rootpage FROM sqlite_schema WHERE name = 'clients'")]
+    with database.read() as reading:
+        root = reading.exec_driver_sql(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'clients'"
+        ).scalar_one()
     database.close()
     database = open_database(path)
     path.write_bytes(without_page(path.read_bytes(), root - 1))
     with pytest.raises(CatalogueDamaged, match="restart dbcalm-api"):
-        database.row("SELECT * FROM clients")
+        Catalogue(database).clients.get("c7")
     database.close()
 
 
 def test_every_table_of_the_sealed_copy_raises_the_number_of_changes(path: Path) -> None:
     database = open_database(path)
-    found = database.row(
-        "SELECT count(DISTINCT tbl_name) FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%_counts'"
-    )
-    assert found == (len(TABLES),)
+    with database.read() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT count(DISTINCT tbl_name) FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%_counts'"
+        ).scalar_one()
+    assert found == len(TABLES)
     database.close()
 
 

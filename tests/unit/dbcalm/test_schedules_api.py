@@ -27,7 +27,7 @@ from dbcalm.domain.schedules import ROOT_SECONDS
 from dbcalm.domain.services import SystemClock, assemble
 from dbcalm.domain.zone import HostZone
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import Database, connect
+from dbcalm.repository.engine import Database, connect
 from dbcalm.routes import ALL
 from dbcalm_cmd.adapter import render
 from dbcalm_cmd_client import Answer, CmdClient
@@ -439,7 +439,7 @@ def test_a_locked_catalogue_is_503_and_the_file_stays(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dbcalm.repository.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("dbcalm.repository.engine._BUSY_SECONDS", 0.05)
     real.post("/schedules", json=FULL)
     file = process.cron.stat().st_mtime_ns
     holder = connect(tmp_path / "db.sqlite3")

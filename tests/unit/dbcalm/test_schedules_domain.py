@@ -20,9 +20,9 @@ from dbcalm.domain.retention import Age
 from dbcalm.domain.schedules import HEAL_SECONDS, ROOT_SECONDS, Schedules, State, _check, describe, when
 from dbcalm.domain.services import Services
 from dbcalm.errors import Conflict, InvalidField, NotFound, RuleBroken, Unavailable
-from dbcalm.repository import database as database_module
+from dbcalm.repository import engine as database_module
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import Database, connect
+from dbcalm.repository.engine import Database, connect, driver_of
 from dbcalm_cmd.adapter import render
 from dbcalm_cmd.command import CronSchedule
 from dbcalm_cmd_client import Answer
@@ -304,7 +304,7 @@ def test_a_catalogue_that_somebody_else_writes_refuses_and_nothing_is_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     database.close()
-    monkeypatch.setattr("dbcalm.repository.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("dbcalm.repository.engine._BUSY_SECONDS", 0.05)
     holder = connect(tmp_path / "db.sqlite3")
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable, match="busy"):
@@ -332,10 +332,10 @@ def test_what_cannot_be_kept_after_the_answer_is_sent_back_as_it_was(
     )  # Only a doubt makes it look again in time.
     schedules.create(root, FULL)
     with database.write() as connection:
-        connection.execute(
+        driver_of(connection).execute(
             "CREATE TABLE late (id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)"
         )
-        connection.execute(
+        driver_of(connection).execute(
             "CREATE TRIGGER broken AFTER INSERT ON schedules BEGIN INSERT INTO late VALUES (99); END"
         )
     stop, healer = start_healing(schedules)
@@ -660,10 +660,10 @@ def test_runs_are_found_in_one_query_however_many_there_are(
         story.run(DUE, id=hour + 2)
     statements: list[str] = []
     with database.read() as connection:
-        connection.set_trace_callback(statements.append)
+        driver_of(connection).set_trace_callback(statements.append)
     page = story.services.schedules.list(Query(per_page=100))
     with database.read() as connection:
-        connection.set_trace_callback(None)
+        driver_of(connection).set_trace_callback(None)
     assert len(page.items) == 21
     assert sum(state.last_run is not None for state in page.items) == 20
     assert len([one for one in statements if "FROM processes" in one]) == 1

@@ -21,7 +21,7 @@ import trustme
 from dbcalm_fakes import FakeMysqlService
 
 from dbcalm.repository.catalogue import Catalogue
-from dbcalm.repository.database import open_database
+from dbcalm.repository.recovery.opening import open_database
 from dbcalm_cmd.wire import Command, decode, encode
 from dbcalm_mariadb_cmd import command as commands
 from tests.patience import PATIENCE, eventually

@@ -5,11 +5,16 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+
+from sqlalchemy import Connection, select
 
 from dbcalm.domain import times
 from dbcalm.logger import log
-from dbcalm.repository.sealed import TABLES, Copy, copy_of, homes, sync
+from dbcalm.repository.engine import opened
+from dbcalm.repository.recovery.sealed import TABLES, Copy, copy_of, homes, sync
+from dbcalm.repository.tables import SCHEMA
 
 KEPT = 3
 LOOK_SECONDS = 900.0
@@ -72,7 +77,7 @@ class Copies:
         """Yield what the copies have that are whole, the newest first."""
         for path in self.paths():
             try:
-                with contextlib.closing(_opened(path)) as connection:
+                with opened(partial(_file, path)) as connection:
                     require_whole(connection)
                     copy = copy_of(connection, name="daily copy", at=times.written(_made(path)))
             except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
@@ -85,21 +90,22 @@ def _made(path: Path) -> datetime:
     return times.at(path.stat().st_mtime)
 
 
-def _opened(path: Path, mode: str = "ro") -> sqlite3.Connection:
+def _file(path: Path, mode: str = "ro") -> sqlite3.Connection:
     return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True)
 
 
 def _copy(source: Path, target: Path) -> None:
-    with contextlib.closing(_opened(source, "rw")) as old, contextlib.closing(sqlite3.connect(target)) as new:
+    with contextlib.closing(_file(source, "rw")) as old, contextlib.closing(_file(target, "rw")) as new:
         old.backup(new)
         new.execute("PRAGMA journal_mode=DELETE")  # One file is all of it.
-        require_whole(new)
+    with opened(partial(_file, target)) as connection:
+        require_whole(connection)
 
 
-def require_whole(connection: sqlite3.Connection) -> None:
+def require_whole(connection: Connection) -> None:
     """Read a whole catalogue through; raise sqlite3.DatabaseError that says what is wrong."""
-    there = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+    there = set(connection.scalars(select(SCHEMA.c.name)))
     for check in ("quick_check(1)", *(f"integrity_check({table})" for table in TABLES if table in there)):
-        found = str(connection.execute(f"PRAGMA {check}").fetchone()[0])
+        found = str(connection.exec_driver_sql(f"PRAGMA {check}").scalar())
         if found != "ok":
             raise sqlite3.DatabaseError(" ".join(found.split()))

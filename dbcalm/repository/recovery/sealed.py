@@ -7,7 +7,6 @@ newer. The copies before it are kept for the case that it is damaged itself.
 An older copy must not bring back whom somebody has removed since, or a password that was replaced. So each removal is
 written into a file of its own too, line by line, each with its checksum.
 """
-# ruff: noqa: S608  # the names in the SQL are those of our own tables
 
 import contextlib
 import hashlib
@@ -20,8 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection, Select, select
+
 from dbcalm.domain import times
 from dbcalm.logger import log
+from dbcalm.repository.tables import CHANGES, EVERYTHING, ROWID, SEQUENCE, raw
 from dbcalm_cmd.process import utc_now
 
 TABLES = ("users", "clients", "schedules")
@@ -57,19 +59,15 @@ class Copy:
         return (self.rows, self.highest) == (other.rows, other.highest)
 
 
-def change_number(connection: sqlite3.Connection) -> int:
+def change_number(connection: Connection) -> int:
     """Return how many changes of these tables a catalogue has seen."""
-    return int(connection.execute("SELECT number FROM changes").fetchone()[0])
+    return int(connection.execute(select(CHANGES.c.number)).scalar_one())
 
 
-def copy_of(connection: sqlite3.Connection, **about: Any) -> Copy:
+def copy_of(connection: Connection, **about: Any) -> Copy:
     """Return what an open catalogue has. Raise sqlite3.Error where it cannot be read."""
-    rows = {}
-    for table in TABLES:
-        found = connection.execute(f"SELECT * FROM {table} ORDER BY rowid")
-        names = [column[0] for column in found.description]
-        rows[table] = [dict(zip(names, row, strict=True)) for row in found]
-    highest = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
+    rows = {table: [dict(row) for row in connection.execute(_all(table)).mappings()] for table in TABLES}
+    highest = dict(connection.execute(select(SEQUENCE.c.name, SEQUENCE.c.seq)).all())
     return Copy(
         **{
             "number": change_number(connection),
@@ -79,6 +77,10 @@ def copy_of(connection: sqlite3.Connection, **about: Any) -> Copy:
             **about,
         }
     )
+
+
+def _all(table: str) -> Select[Any]:
+    return select(EVERYTHING).select_from(raw(table)).order_by(ROWID)
 
 
 def homes(catalogue: Path) -> list[Path]:
@@ -121,7 +123,7 @@ class Vault:
         return all((copy.number if copy else 0) == number for copy in found)
 
     @contextlib.contextmanager
-    def sealing(self, connection: sqlite3.Connection) -> Iterator[None]:
+    def sealing(self, connection: Connection) -> Iterator[None]:
         """Write what the open transaction of the catalogue makes into new copies, before a block that commits it; if
         the block fails, they are taken back. A copy that cannot be written keeps no change from being made."""
         try:

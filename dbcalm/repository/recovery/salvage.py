@@ -6,7 +6,6 @@ pages are only read by way of its tables: what lies about in the file beside the
 
 Backups and jobs are not taken from there: the mysql service knows them better.
 """
-# ruff: noqa: S608  # the names in the SQL are those of our own tables
 
 import contextlib
 import shutil
@@ -15,10 +14,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
 
 from dbcalm.logger import log
-from dbcalm.repository.copies import Copies
-from dbcalm.repository.sealed import TABLES, Copy, Identity, Row, Vault, identities, told
+from dbcalm.repository.engine import opened
+from dbcalm.repository.recovery.copies import Copies
+from dbcalm.repository.recovery.sealed import TABLES, Copy, Identity, Row, Vault, identities, told
+from dbcalm.repository.tables import CHANGES, EVERYTHING, METADATA, ROWID, SEQUENCE, raw
 
 _SUFFIXES = ("", "-wal")
 _BEYOND = 1000
@@ -45,7 +50,7 @@ class Salvaged:
         )
 
 
-def salvage(path: Path, into: sqlite3.Connection, damaged: Path | None = None) -> Salvaged | None:
+def salvage(path: Path, into: Connection, damaged: Path | None = None) -> Salvaged | None:
     """Bring these tables back into the catalogue at this path, which is new; return what came of it, None if there is
     nothing to bring back. The damaged file that was there before is not touched."""
     vault = Vault(path)
@@ -62,15 +67,15 @@ def salvage(path: Path, into: sqlite3.Connection, damaged: Path | None = None) -
     return Salvaged(counts, f"{brought.source} and {read}" if brought else read, is_all=False)
 
 
-def put_back(vault: Vault, copy: Copy, into: sqlite3.Connection) -> Salvaged:
+def put_back(vault: Vault, copy: Copy, into: Connection) -> Salvaged:
     """Make these tables of a catalogue what a copy says; one that is not the newest without what was removed since."""
     removals: frozenset[Identity] = frozenset() if copy.is_newest else vault.removals(copy.number)
     for table in TABLES:
-        into.execute(f"DELETE FROM {table}")
+        into.execute(delete(METADATA.tables[table]))
     counts = {table: _add(table, _unless(removals, table, copy.rows[table]), into) for table in TABLES}
     beyond = 0 if copy.is_newest else _BEYOND
     _go_on_after(into, {table: number + beyond for table, number in copy.highest.items()})
-    into.execute("UPDATE changes SET number = max(number, ?) + 1", (copy.number + beyond,))
+    into.execute(update(CHANGES).values(number=func.max(CHANGES.c.number, copy.number + beyond) + 1))
     return Salvaged(counts, told(copy), is_all=copy.is_newest)
 
 
@@ -84,18 +89,14 @@ def _unless(removals: frozenset[Identity], table: str, rows: Iterable[Row]) -> I
             log.warning("of %s, %r stays away: it was removed, or has another password since", table, who)
 
 
-def _add(table: str, rows: Iterable[Row], into: sqlite3.Connection) -> int:
+def _add(table: str, rows: Iterable[Row], into: Connection) -> int:
     """Add the rows that are not there yet, each as it was or not at all; return how many those are."""
-    known = {column[1] for column in into.execute(f"PRAGMA table_info({table})")}
+    known = METADATA.tables[table].columns
     count = 0
     for row in rows:
         values = {name: value for name, value in row.items() if name in known}
-        marks = ", ".join(f":{name}" for name in values)
-        names = ", ".join(values)
         try:
-            added = into.execute(
-                f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", values
-            )
+            added = into.execute(insert(raw(table, *values)).values(values).on_conflict_do_nothing())
         except (sqlite3.Error, OverflowError) as error:
             log.warning("a row of %s is left out: %s", table, error)
         else:
@@ -103,34 +104,39 @@ def _add(table: str, rows: Iterable[Row], into: sqlite3.Connection) -> int:
     return count
 
 
-def _go_on_after(into: sqlite3.Connection, highest: Mapping[str, int]) -> None:
+def _go_on_after(into: Connection, highest: Mapping[str, int]) -> None:
     """Give out no number again that was given out before."""
     for table, number in highest.items():
-        if into.execute("SELECT 1 FROM sqlite_sequence WHERE name = ?", (table,)).fetchone() is None:
-            into.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
-        into.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table))
+        its = SEQUENCE.c.name == table
+        known = into.scalar(select(SEQUENCE.c.seq).where(its))
+        if known is None:
+            into.execute(insert(SEQUENCE).values(name=table, seq=number))
+        else:
+            into.execute(update(SEQUENCE).where(its).values(seq=max(known, number)))
 
 
 @contextlib.contextmanager
-def _copied(damaged: Path) -> Iterator[sqlite3.Connection]:
+def _copied(damaged: Path) -> Iterator[Connection]:
     with tempfile.TemporaryDirectory(dir=damaged.parent) as folder:
         copy = Path(folder, "copy")
         for suffix in _SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(damaged.with_name(damaged.name + suffix), f"{copy}{suffix}")
-        with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as old:
-            old.row_factory = sqlite3.Row
+        with opened(lambda: sqlite3.connect(copy, isolation_level=None)) as old:
             yield old
 
 
-def _readable(table: str, old: sqlite3.Connection) -> Iterator[Row]:
+def _readable(table: str, old: Connection) -> Iterator[Row]:
     """Yield the rows of a damaged table that can be read: from both its ends, and one by one between them."""
+    its_number = ROWID.label("its_number")
+    all_of_it: Select[Any] = select(its_number, EVERYTHING).select_from(raw(table))
     seen: set[int] = set()
-    for order in ("ASC", "DESC"):
+    orders: tuple[ColumnElement[Any], ...] = (ROWID.asc(), ROWID.desc())
+    for order in orders:
         try:
-            for row in old.execute(f"SELECT rowid AS its_rowid, * FROM {table} ORDER BY rowid {order}"):
-                if row["its_rowid"] not in seen:
-                    seen.add(row["its_rowid"])
+            for row in old.execute(all_of_it.order_by(order)).mappings():
+                if row["its_number"] not in seen:
+                    seen.add(row["its_number"])
                     yield dict(row)
             return
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -138,5 +144,4 @@ def _readable(table: str, old: sqlite3.Connection) -> Iterator[Row]:
     for number in range(min(seen, default=0), min(max(seen, default=0), _MOST_PROBED)):
         if number not in seen:
             with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
-                found = old.execute(f"SELECT rowid AS its_rowid, * FROM {table} WHERE rowid = ?", (number,))
-                yield from map(dict, found)
+                yield from map(dict, old.execute(all_of_it.where(ROWID.in_([number]))).mappings())

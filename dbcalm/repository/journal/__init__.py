@@ -1,0 +1,1 @@
+"""The events of the mysql service's journal, applied to the catalogue."""
