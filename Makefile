@@ -12,8 +12,9 @@ SUITE := bookworm
 # A process for each core, and all tests of a file in one of them: they share what is costly to make. The longest first.
 IN_PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder -p tests.by_file
 PACKAGES := dbcalm dbcalm_cmd dbcalm_cmd_client dbcalm_mariadb_cmd dbcalm_mariadb_cmd_client
+# Where the libraries were found is the machine's business: the lock files name none of it.
 LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	--custom-compile-command 'make lock'
+	--custom-compile-command 'make lock' --no-emit-index-url --no-emit-find-links
 
 .PHONY: help
 help:
@@ -40,11 +41,19 @@ check: lint tools ## format, lint, types, import contracts, the quick unit tests
 	@$(PYTHON) -m pytest $(IN_PARALLEL) --ignore=tests/integration --ignore=tests/binaries --ignore=tests/packages \
 		--ignore=tests/e2e -m "not slow"
 
+# Side by side, on other cores; each judge's output stands together, and each speaks even where another has failed.
 .PHONY: lint
 lint: install ## format, lint, strict types, import contracts
+	@$(MAKE) --silent --no-print-directory --keep-going --jobs --output-sync=target lint-format lint-style lint-types lint-imports
+
+.PHONY: lint-format lint-style lint-types lint-imports
+lint-format:
 	@$(PYTHON) -m ruff format --check --quiet . || { echo 'make format puts this right' >&2; exit 1; }
+lint-style:
 	@$(PYTHON) -m ruff check --quiet .
+lint-types:
 	@$(PYTHON) -m mypy --no-error-summary
+lint-imports:
 	@output=$$($(VENV)/bin/lint-imports --no-logo) || { echo "$$output"; exit 1; }
 
 .PHONY: format
@@ -94,7 +103,6 @@ man: install ## write the manual pages into build/man, made from the commands an
 
 .PHONY: lock
 lock: install ## choose library versions anew and pin them with their hashes
-	@$(PYTHON) -m pip install --quiet --quiet uv
 	@$(LOCK) --upgrade --output-file requirements.txt
 	@$(LOCK) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt
 
