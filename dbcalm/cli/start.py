@@ -56,10 +56,11 @@ def settings(*, terminal: bool = True) -> Settings:
     return loaded
 
 
-def catalogue(loaded: Settings | None = None) -> "Catalogue":
+def catalogue() -> "Catalogue":
     """Return the catalogue of the configuration; raise CannotStart."""
-    # Most of the time that a command takes to start is SQLModel's, and many commands open no catalogue.
+    # SQLModel takes most of the time to load, and not all commands open a catalogue. What root loads, it loads before
+    # it is somebody else, who may not be able to.
     from dbcalm.repository.catalogue import Catalogue
     from dbcalm.repository.recovery.opening import open_database
 
-    return Catalogue(open_database((loaded or settings()).database_file))
+    return Catalogue(open_database(settings().database_file))

@@ -5,30 +5,28 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 from dbcalm import config
 from dbcalm.cli.loaded import changed
-from dbcalm.cli.start import catalogue, settings
+from dbcalm.cli.start import settings
 from dbcalm.config import Settings
 from dbcalm.domain.retention import Rules
 from dbcalm.domain.schedules import ROOT_SECONDS
 from dbcalm.domain.services import Services, SystemClock, assemble
 from dbcalm.domain.status import Seen
+from dbcalm.repository.catalogue import Catalogue
+from dbcalm.repository.recovery.opening import open_database
 from dbcalm_cmd_client import CmdClient
 from dbcalm_mariadb_cmd_client import MariadbCmdClient
-
-if TYPE_CHECKING:
-    from dbcalm.repository.catalogue import Catalogue
 
 
 def services(loaded: Settings | None = None) -> Services:
     """Return the services over the catalogue and the sockets of the configuration; raise CannotStart."""
     loaded = loaded or settings()
-    return assembled(catalogue(loaded), loaded)
+    return assembled(Catalogue(open_database(loaded.database_file)), loaded)
 
 
-def assembled(opened: "Catalogue", loaded: Settings) -> Services:
+def assembled(opened: Catalogue, loaded: Settings) -> Services:
     """Return the services over an open catalogue, the sockets and the rules of the configuration."""
     return assemble(
         opened,

@@ -295,7 +295,7 @@ def loaded_by(dbcalm: Cli, *arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("backup", "--help"), ("completion", "bash"), ("config", "check")],
+    [("--help",), ("--version",), ("completion", "bash"), ("config", "check")],
 )
 def test_what_opens_no_catalogue_does_not_load_its_libraries(dbcalm: Cli, arguments: tuple[str, ...]) -> None:
     assert not loaded_by(dbcalm, *arguments) & {"sqlmodel", "sqlalchemy", "dbcalm.repository.engine"}
