@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from dbcalm.cli import start
 from dbcalm.cli.output import Row, say, show
-from dbcalm.cli.start import caller, catalogue
+from dbcalm.cli.start import caller
 from dbcalm.domain.clients import Clients
 from dbcalm.domain.entities import Client
 from dbcalm.domain.listing import Condition, Query
@@ -31,7 +32,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a client and show its secret, this once. Without a scope it may do everything."""
-    clients = Clients(catalogue().clients)
+    clients = start.clients()
     client, secret = clients.add(caller(), label, scope)
     if as_json:
         print(json.dumps({**_row(client), "secret": secret}))
@@ -47,7 +48,7 @@ def add(
 @app.command("list")
 def list_clients(as_json: Json = False) -> None:
     """List clients."""
-    rows = [_row(client) for client in _all(Clients(catalogue().clients))]
+    rows = [_row(client) for client in _all(start.clients())]
     if not as_json:
         rows = [{**row, "scopes": " ".join(map(str, row["scopes"]))} for row in rows]  # type: ignore[call-overload]  # a list
     show(rows, ("id", "label", "scopes"), as_json=as_json)
@@ -56,7 +57,7 @@ def list_clients(as_json: Json = False) -> None:
 @app.command()
 def update(id: Id, label: Label) -> None:
     """Give a client another label."""
-    clients = Clients(catalogue().clients)
+    clients = start.clients()
     client = clients.rename(caller(), id, label)
     say(f"client {client.id} is now called {client.label}")
     _say_if_doubled(clients, client)
@@ -65,7 +66,7 @@ def update(id: Id, label: Label) -> None:
 @app.command()
 def delete(id: Id, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete a client. Its tokens end at once."""
-    clients = Clients(catalogue().clients)
+    clients = start.clients()
     client = clients.require(id)
     if not yes:
         typer.confirm(f"Delete client {client.id} ({client.label})?", abort=True, err=True)

@@ -12,7 +12,8 @@ from dbcalm.errors import CannotStart
 from dbcalm.logger import start_logging
 
 if TYPE_CHECKING:
-    from dbcalm.repository.catalogue import Catalogue
+    from dbcalm.domain.clients import Clients
+    from dbcalm.domain.users import Users
 
 
 def caller() -> Caller:
@@ -56,11 +57,23 @@ def settings(*, terminal: bool = True) -> Settings:
     return loaded
 
 
-def catalogue() -> "Catalogue":
-    """Return the catalogue of the configuration; raise CannotStart."""
-    # SQLModel takes most of the time to load, and not all commands open a catalogue. What root loads, it loads before
-    # it is somebody else, who may not be able to.
-    from dbcalm.repository.catalogue import Catalogue
-    from dbcalm.repository.recovery.opening import open_database
+# SQLModel takes most of the time to load, and not all commands open a catalogue; nor do those of users and clients need
+# the rest of it. What root loads, it loads before it is somebody else, who may not be able to.
 
-    return Catalogue(open_database(settings().database_file))
+
+def users() -> "Users":
+    """Return the users of the catalogue; raise CannotStart."""
+    from dbcalm.domain.users import Users
+    from dbcalm.repository.recovery.opening import open_database
+    from dbcalm.repository.resources.users import UserRepository
+
+    return Users(UserRepository(open_database(settings().database_file)))
+
+
+def clients() -> "Clients":
+    """Return the clients of the catalogue; raise CannotStart."""
+    from dbcalm.domain.clients import Clients
+    from dbcalm.repository.recovery.opening import open_database
+    from dbcalm.repository.resources.clients import ClientRepository
+
+    return Clients(ClientRepository(open_database(settings().database_file)))

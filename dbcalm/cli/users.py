@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from dbcalm.cli import start
 from dbcalm.cli.output import say, show
-from dbcalm.cli.start import caller, catalogue
+from dbcalm.cli.start import caller
 from dbcalm.domain import passwords
-from dbcalm.domain.users import Users
 from dbcalm.errors import InvalidField
 
 app = typer.Typer(no_args_is_help=True)
@@ -24,7 +24,7 @@ PasswordStdin = Annotated[
 def add(username: Username = None, password_stdin: PasswordStdin = False) -> None:
     """Add a user."""
     passwords.load()
-    users = Users(catalogue().users)
+    users = start.users()
     name = users.require_free(_asked(username, password_stdin))
     users.add(caller().name, name, password := ask_password(password_stdin))
     say(f"user {name} was added")
@@ -36,7 +36,7 @@ def list_users(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List users."""
-    found = Users(catalogue().users).list()
+    found = start.users().list()
     rows: list[dict[str, object]] = [
         {"id": user.id, "username": user.username, "created_at": user.created_at} for user in found
     ]
@@ -47,7 +47,7 @@ def list_users(
 def update_password(username: Username = None, password_stdin: PasswordStdin = False) -> None:
     """Give a user a new password. Tokens of before end at once."""
     passwords.load()
-    users = Users(catalogue().users)
+    users = start.users()
     name = users.require(_asked(username, password_stdin)).username
     users.update_password(caller().name, name, password := ask_password(password_stdin))
     say(f"user {name} has a new password")
@@ -60,7 +60,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a user. Tokens end at once."""
-    users = Users(catalogue().users)
+    users = start.users()
     name = users.require(username).username
     if not yes:
         typer.confirm(f"Delete user {name}?", abort=True, err=True)
