@@ -37,7 +37,8 @@ def open_regular(path: Path, *, follow: bool = False) -> int:
 def read_small(path: Path, at_most: int = FACTS, *, follow: bool = False) -> bytes:
     """Return all of a small file; raise OSError, also where it has more bytes than ``at_most``."""
     with open(open_regular(path, follow=follow), "rb", buffering=0) as file:
-        pieces, room = [], at_most + 1
+        # What says that it is too large is not read first; what grows, or has no size as in /proc, is counted.
+        pieces, room = [], at_most + 1 if os.fstat(file.fileno()).st_size <= at_most else 0
         while room > 0 and (piece := file.read(min(room, 1 << 20))):
             pieces.append(piece)
             room -= len(piece)

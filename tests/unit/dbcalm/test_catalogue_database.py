@@ -269,6 +269,7 @@ def test_a_writer_that_waits_too_long_says_so(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dbcalm.repository.engine._BUSY_SECONDS", 0.05)
+    database.close()  # Each connection keeps the patience that it was opened with.
     holder = connect(path)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable, match="busy"):

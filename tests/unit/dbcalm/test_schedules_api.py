@@ -440,6 +440,7 @@ def test_a_locked_catalogue_is_503_and_the_file_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("dbcalm.repository.engine._BUSY_SECONDS", 0.05)
+    database.close()  # Each connection keeps the patience that it was opened with.
     real.post("/schedules", json=FULL)
     file = process.cron.stat().st_mtime_ns
     holder = connect(tmp_path / "db.sqlite3")
