@@ -2,7 +2,7 @@
 holds the two against each other. What a column may hold, and the triggers that count, stand in the migrations alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
@@ -22,49 +22,40 @@ from sqlalchemy import (
     table,
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
 METADATA: MetaData = SQLModel.metadata
 METADATA.naming_convention = {"ix": "%(table_name)s_%(column_0_name)s"}
 
 
-class Words(TypeDecorator[tuple[str, ...]]):
-    """Words that are kept as one text, joined by blanks."""
+class Kept(TypeDecorator[Any]):
+    """A value that is kept as something simpler, and how it is written and read. What a question compares with a column
+    is given as it is kept."""
 
-    impl = Text
+    impl: type[TypeEngine[Any]] = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, _dialect: Dialect) -> str | None:
-        return value if value is None or isinstance(value, str) else " ".join(value)
+    def __init__(self, write: Callable[[Any], object], read: Callable[[Any], object]) -> None:
+        super().__init__()
+        self.write, self.read = write, read
 
-    def process_result_value(self, value: str | None, _dialect: Dialect) -> tuple[str, ...] | None:
-        return None if value is None else tuple(value.split())
+    def process_bind_param(self, value: Any, _dialect: Dialect) -> Any:
+        return self.write(value)
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> Any:
+        return self.read(value)
 
 
-class Flag(TypeDecorator[bool]):
-    """True or false, kept as 1 or 0."""
+class KeptAsNumber(Kept):
+    """The same, kept as a number."""
 
     impl = Integer
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, _dialect: Dialect) -> int | None:
-        return None if value is None else int(value)
-
-    def process_result_value(self, value: int | None, _dialect: Dialect) -> bool | None:
-        return None if value is None else bool(value)
 
 
-class Json(TypeDecorator[Mapping[str, object]]):
-    """An object, kept as JSON."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, _dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value)
-
-    def process_result_value(self, value: str | None, _dialect: Dialect) -> Any:
-        return None if value is None else json.loads(value)
+_WORDS = Kept(" ".join, lambda text: tuple(text.split()))
+_JSON = Kept(json.dumps, json.loads)
+_FLAG = KeptAsNumber(int, bool)
 
 
 def _text(**more: Any) -> Any:
@@ -97,7 +88,7 @@ class ClientRow(SQLModel, table=True):
     number: int | None = _numbered()
     id: str = _text(unique=True)
     label: str = _text(index=True)
-    scopes: tuple[str, ...] = Field(sa_type=Words, index=True)
+    scopes: tuple[str, ...] = Field(sa_type=_WORDS, index=True)
     secret_hash: str = _text()
     created_at: str = _text()
 
@@ -129,7 +120,7 @@ class ScheduleRow(SQLModel, table=True):
     interval_unit: str | None = _text(index=True)
     retention_value: int | None
     retention_unit: str | None = _text()
-    enabled: bool = Field(sa_type=Flag, index=True)
+    enabled: bool = Field(sa_type=_FLAG, index=True)
     created_at: str = _text(index=True)
     updated_at: str = _text(index=True)
     last_refused_at: str | None = _text()
@@ -147,7 +138,7 @@ class ProcessRow(SQLModel, table=True):
     command_id: str = _text(unique=True)
     type: str = _text(index=True)
     command: str = _text(index=True)
-    args: dict[str, Any] = Field(sa_type=Json)
+    args: dict[str, Any] = Field(sa_type=_JSON)
     resource_id: str | None = _text()
     note: str | None = _text()
     pid: int | None = Field(index=True)
@@ -193,7 +184,7 @@ class BackupRow(SQLModel, table=True):
     data_size: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     form: str = _text(default="folder", sa_column_kwargs={"server_default": "folder"})
     recipients: tuple[str, ...] = Field(
-        default=(), sa_type=Words, sa_column_kwargs={"server_default": literal_column("''")}
+        default=(), sa_type=_WORDS, sa_column_kwargs={"server_default": literal_column("''")}
     )
     proof_level: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     proof_at: str | None = _text()

@@ -169,7 +169,7 @@ def of_debian(built: Path) -> dict[str, list[str]]:
     return found
 
 
-_PACKAGES_OF_PYTHON = ("bcrypt", "pydantic_core", "yaml")
+_PACKAGES_OF_PYTHON = ("bcrypt", "pydantic_core", "sqlalchemy", "yaml")
 
 
 def _package(name: str) -> str:

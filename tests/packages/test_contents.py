@@ -210,11 +210,11 @@ def test_every_library_has_its_licence(unpacked: Path) -> None:
     assert paragraphs[0]["Format"].endswith("/copyright-format/1.0/")
     assert all({"Files", "Copyright", "License"} <= set(paragraph) for paragraph in paragraphs[1:])
     said_of = " ".join(paragraph["Files"] for paragraph in paragraphs[1:])
-    for name in ("bcrypt", "fastapi", "pydantic", "pyyaml", "typer", "uvicorn", "pyinstaller"):
+    for name in ("bcrypt", "fastapi", "pydantic", "pyyaml", "sqlmodel", "typer", "uvicorn", "pyinstaller"):
         assert f"{name}-{distribution(name).version}/*".lower() in said_of.lower(), name
     for library in libraries():
         assert (documents / "licenses" / library.name).read_text() == library.text
-    of_python = ("bcrypt", "pydantic_core", "yaml")
+    of_python = ("bcrypt", "pydantic_core", "sqlalchemy", "yaml")
     for path in (unpacked / "usr/lib/dbcalm/_internal").rglob("*.so*"):
         if not set(of_python) & set(path.parts):
             assert str(path.relative_to(unpacked)) in said_of

@@ -110,6 +110,10 @@ class ScheduleRepository(Repository[Schedule]):
         self._turns = Turns(database.path.parent)
         self._all = Prepared(self.selected.order_by(_SCHEDULES.id))
 
+    def made(self, row: Sequence[Any]) -> Schedule:
+        """Return the schedule of a row: its fields are given by name only."""
+        return Schedule(**dict(zip(self.names, row, strict=True)))
+
     def all(self) -> Sequence[Schedule]:
         """Return all schedules in order of id."""
         return [self.made(row) for row in self.database.all(self._all)]
