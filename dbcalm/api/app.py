@@ -2,18 +2,18 @@
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from dbcalm.api.endpoint import Application, Endpoint, Routes, in_thread, route_class
+from dbcalm.api.deps import Application
 from dbcalm.api.failures import http_failure, malformed, refused
 from dbcalm.api.guard import Guard
-from dbcalm.api.openapi import add_pages, answers, extra
+from dbcalm.api.openapi import add_pages
 from dbcalm.domain.services import Services
 from dbcalm.errors import DBCalmError
 
@@ -21,7 +21,7 @@ _STOP_SECONDS = 0.5
 
 
 def create_app(
-    application: Application, resources: Sequence[Routes], version: str, cors_origins: Iterable[str] = ()
+    application: Application, routers: Iterable[APIRouter], version: str, cors_origins: Iterable[str] = ()
 ) -> FastAPI:
     """Return the application. While it is served, a thread keeps the catalogue up with the journal of jobs, and
     another the cron file up with the schedules, and a third makes the daily copy of the catalogue."""
@@ -32,6 +32,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lambda _app: _followed(application.services),
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
@@ -51,31 +52,10 @@ def create_app(
             expose_headers=["Location", "Retry-After"],
             max_age=3600,
         )
-    for resource in resources:
-        for endpoint in resource.endpoints:
-            _add(app, endpoint)
-    add_pages(app, resources)
+    for router in routers:
+        app.include_router(router)
+    add_pages(app)
     return app
-
-
-def _add(app: FastAPI, endpoint: Endpoint) -> None:
-    """Serve one route and document it: the handler's name, and the first line and the rest of its docstring."""
-    summary, _, description = (endpoint.handler.__doc__ or "").partition("\n")
-    app.router.add_api_route(
-        endpoint.path,
-        in_thread(endpoint),
-        methods=[endpoint.method],
-        status_code=endpoint.operation.status,
-        response_model=endpoint.operation.answer,
-        response_class=endpoint.operation.response,
-        responses=answers(endpoint),
-        tags=[endpoint.tag],
-        summary=summary.strip().rstrip("."),
-        description=description,
-        operation_id=endpoint.handler.__name__,
-        openapi_extra=extra(endpoint),
-        route_class_override=route_class(endpoint.scope),
-    )
 
 
 @contextlib.asynccontextmanager

@@ -1,13 +1,16 @@
 """Examples of requests and answers, as the documentation shows them."""
 
+from fastapi.openapi.models import Example
+
 from dbcalm.api.events import Event
 
 _JOB = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
 SIGN_IN = {"username": "alice", "password": "a long and private sentence"}
+SIGN_INS: dict[str, Example] = {"person": {"summary": "A person", "value": SIGN_IN}}
 CODE = {"code": "b2a9o0Zt2mV4yHq1c8w6d3fXkq5s7uJrLwPz0aBcDeE"}
 
-TOKEN_REQUESTS = {
+TOKEN_REQUESTS: dict[str, Example] = {
     "code": {
         "summary": "A person, with the code of /auth/authorize",
         "value": {"grant_type": "authorization_code", "code": CODE["code"]},
@@ -23,7 +26,7 @@ TOKEN_REQUESTS = {
 }
 TOKEN = {"access_token": "eyJhbGciOiJIUzI1NiJ9…", "token_type": "bearer", "expires_in": 3600, "scope": "*"}
 
-BACKUP_REQUESTS = {
+BACKUP_REQUESTS: dict[str, Example] = {
     "full": {"summary": "A full backup", "value": {"type": "full"}},
     "named": {"summary": "A full backup with a name", "value": {"type": "full", "id": "before-upgrade"}},
     "incremental": {"summary": "What changed since the newest backup", "value": {"type": "incremental"}},
@@ -64,12 +67,12 @@ BACKUP: dict[str, object] = {
     "presence": "whole",
     "missing": None,
 }
-VERIFY_REQUESTS = {
+VERIFY_REQUESTS: dict[str, Example] = {
     "runs": {"summary": "As far as it goes: a server is started on a copy", "value": {"level": 3}},
     "intact": {"summary": "Only that every stored byte is as it was", "value": {"level": 1}},
 }
 
-HOLD_REQUESTS = {
+HOLD_REQUESTS: dict[str, Example] = {
     "audit": {
         "summary": "Until a day",
         "value": {"reason": "audit of January", "until": "2026-04-01T00:00:00Z"},
@@ -94,11 +97,11 @@ DELETED = {
     "deleted_at": "2026-01-31T04:20:01.102938Z",
     "purge_at": "2026-02-01T04:20:01.102938Z",
 }
-UNDELETE_REQUESTS = {
+UNDELETE_REQUESTS: dict[str, Example] = {
     "last": {"summary": "The last one that was deleted", "value": {}},
     "one": {"summary": "One of several", "value": {"deleted_at": DELETED["deleted_at"]}},
 }
-CLEANUP_REQUESTS = {
+CLEANUP_REQUESTS: dict[str, Example] = {
     "all": {"summary": "Whatever has expired", "value": {}},
     "schedule": {"summary": "What one schedule has made", "value": {"schedule_id": 1}},
 }
@@ -139,7 +142,7 @@ CLEANUP_PREVIEW = {
     "blocked": None,
 }
 
-RESTORE_REQUESTS = {
+RESTORE_REQUESTS: dict[str, Example] = {
     "folder": {
         "summary": "Into a folder, beside a running server",
         "value": {"id": "2026-01-31-03-00-00", "target": "folder"},
@@ -270,7 +273,7 @@ READY = {
     "running": None,
     "protection": PROTECTION,
 }
-SCHEDULE_REQUESTS = {
+SCHEDULE_REQUESTS: dict[str, Example] = {
     "nightly": {
         "summary": "A full backup each night, kept for two weeks",
         "value": {
@@ -323,19 +326,21 @@ SCHEDULE = {
 SCHEDULE_DELETED = {"message": "schedule 1 was deleted"}
 
 CLIENT = {"id": "5f0c7f0a-3b0e-4f0e-9c5e-2f7a1d9b8e11", "label": "monitoring", "scopes": ["backups:read"]}
-CLIENT_REQUESTS = {
+CLIENT_REQUESTS: dict[str, Example] = {
     "all": {"summary": "May do what its creator may", "value": {"label": "deploy script"}},
     "some": {"summary": "May only look", "value": {"label": "monitoring", "scopes": ["backups:read"]}},
 }
-CLIENT_CHANGES = {"rename": {"summary": "Another label", "value": {"label": "monitoring, second site"}}}
+CLIENT_CHANGES: dict[str, Example] = {
+    "rename": {"summary": "Another label", "value": {"label": "monitoring, second site"}}
+}
 NEW_CLIENT = {**CLIENT, "secret": "kV8m1QeYdW4rT7uI0oP3aS6dF9gH2jK5lZ8xC1vB4nM"}
 
 
-def _example(summary: str, value: str) -> dict[str, str]:
+def _example(summary: str, value: str) -> Example:
     return {"summary": summary, "value": value}
 
 
-_TIMES = {
+_TIMES: dict[str, dict[str, Example]] = {
     "query": {
         "recent": _example("Since a time", "start_time|gte|2026-01-31T00:00"),
         "unended": _example("Without an end", "end_time|isnull"),
@@ -345,7 +350,7 @@ _TIMES = {
         "several": _example("By two fields", "end_time|desc,id|asc"),
     },
 }
-BACKUP_LISTS = {
+BACKUP_LISTS: dict[str, dict[str, Example]] = {
     **_TIMES,
     "query": {
         **_TIMES["query"],
@@ -357,15 +362,15 @@ BACKUP_LISTS = {
         ),
     },
 }
-RESTORE_LISTS = {
+RESTORE_LISTS: dict[str, dict[str, Example]] = {
     **_TIMES,
     "query": {**_TIMES["query"], "database": _example("Into the data directory", "target|database")},
 }
-PROCESS_LISTS = {
+PROCESS_LISTS: dict[str, dict[str, Example]] = {
     **_TIMES,
     "query": {**_TIMES["query"], "failed": _example("Backups that failed", "type|backup,status|failed")},
 }
-SCHEDULE_LISTS = {
+SCHEDULE_LISTS: dict[str, dict[str, Example]] = {
     "query": {
         "enabled": _example("Those that run", "enabled|true"),
         "full": _example("Full backups", "backup_type|full"),
@@ -373,7 +378,7 @@ SCHEDULE_LISTS = {
     },
     "order": {"changed": _example("The last to be changed first", "updated_at|desc")},
 }
-CLIENT_LISTS = {
+CLIENT_LISTS: dict[str, dict[str, Example]] = {
     "query": {"label": _example("By label", "label|monitoring")},
     "order": {"label": _example("By label", "label|asc")},
 }

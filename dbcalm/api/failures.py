@@ -5,10 +5,10 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from dbcalm import errors
 from dbcalm.api.wording import sentence as sentence_of
@@ -120,7 +120,7 @@ async def http_failure(request: Request, error: Exception) -> JSONResponse:
 def _allowed(request: Request) -> list[str]:
     """Return the methods that this address takes; the framework would name those of one route only."""
     found: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.path_regex.match(request.url.path):
-            found |= route.methods or set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and route.path_regex.match(request.url.path):
+            found |= route.methods
     return sorted(found)

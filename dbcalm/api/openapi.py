@@ -1,7 +1,5 @@
 """The API's description, made from the routes as they were declared, and the page that shows it."""
 
-import inspect
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +8,6 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
-
-from dbcalm import errors
-from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import PUBLIC, Endpoint, Routes
-from dbcalm.api.failures import STATUS
-from dbcalm.domain.scopes import SCOPES, WILDCARDS
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -55,112 +47,50 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def answers(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
-    """Return all answers that a route can give, by status, as the framework documents them."""
-    operation = endpoint.operation
-    found: dict[int | str, dict[str, Any]] = {operation.status: {"description": "Done"}}
-    if operation.example is not None:
-        kind = operation.response.media_type or "application/json"
-        found[operation.status]["content"] = {kind: {"example": operation.example}}
-    refusals = [*operation.refusals]
-    if endpoint.scope != PUBLIC:
-        refusals += [errors.NotAuthenticated, errors.NotAllowed, errors.Unavailable]
-    for refusal in dict.fromkeys(refusals):
-        _document(found, refusal)
-    return dict(sorted(found.items(), key=lambda item: int(item[0])))
+TAGS = {
+    "auth": "Signing in, and getting a token.",
+    "backups": "Making, listing and deleting backups.",
+    "restores": "Bringing backups back.",
+    "replaced": "What restores have replaced, which can be brought back for a while.",
+    "processes": "What jobs were run, and how they stand.",
+    "schedules": "When backups are made without anybody asking.",
+    "cleanup": "Deleting what has expired.",
+    "clients": "Programs that may use the API.",
+    "status": "Whether the API is up, and whether all is well.",
+}
 
 
-def _document(found: dict[int | str, dict[str, Any]], refusal: type[errors.DBCalmError]) -> None:
-    status = STATUS[refusal]
-    sentence = examples.REFUSALS[refusal.__name__]
-    example: dict[str, object] = {"detail": sentence}
-    if status == STATUS[errors.InvalidRequest]:
-        example["errors"] = [{"loc": ["body", "type"], "msg": sentence, "type": "literal_error"}]
-    entry = found.setdefault(
-        status,
-        {
-            "model": schemas.Invalid if "errors" in example else schemas.Failure,
-            "description": " ".join(inspect.cleandoc(refusal.__doc__ or "").split()),
-            "content": {"application/json": {"examples": {}}},
-        },
-    )
-    entry["content"]["application/json"]["examples"][refusal.__name__] = {
-        "summary": sentence,
-        "value": example,
-    }
-
-
-def extra(endpoint: Endpoint) -> dict[str, Any]:
-    """Return what the framework cannot know of a route: the token that it needs, and a body that it does not read."""
-    found: dict[str, Any] = {}
-    if endpoint.scope != PUBLIC:
-        found["security"] = [{"client": [endpoint.scope]}, {"token": []}]
-        found["x-scope"] = endpoint.scope
-    operation = endpoint.operation
-    if operation.request_schema is not None:
-        found["requestBody"] = {
-            "required": True,
-            "content": {
-                kind: {"schema": operation.request_schema, "examples": operation.request_examples}
-                for kind in ("application/json", "application/x-www-form-urlencoded")
-            },
-        }
-    elif operation.request_examples:
-        found["requestBody"] = {"content": {"application/json": {"examples": operation.request_examples}}}
-    return found
-
-
-def describe(app: FastAPI, resources: Sequence[Routes]) -> dict[str, Any]:
+def describe(app: FastAPI) -> dict[str, Any]:
     """Return the API's whole description."""
-    examples_of = {
-        (endpoint.method, endpoint.path): endpoint.operation.parameter_examples
-        for resource in resources
-        for endpoint in resource.endpoints
-    }
     described = get_openapi(
         title=app.title,
         version=app.version,
         description=_DESCRIPTION,
         routes=app.routes,
-        tags=[resource.tag for resource in resources],
+        tags=[{"name": name, "description": about} for name, about in TAGS.items()],
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    components = described.setdefault("components", {})
-    components["securitySchemes"] = {
-        "client": {
-            "type": "oauth2",
-            "description": "A program's client id and secret",
-            "flows": {
-                "clientCredentials": {
-                    "tokenUrl": "/auth/token",
-                    "scopes": {**dict.fromkeys(WILDCARDS, "all of it"), **SCOPES},
-                }
-            },
-        },
-        "token": {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "A token that you have",
-        },
-    }
-    for path, operations in described["paths"].items():
-        for method, operation in operations.items():
-            shown = examples_of.get((method.upper(), path), {})
-            for parameter in operation.get("parameters", ()):
-                if found := shown.get(parameter["name"]):
-                    parameter["examples"] = found
-    # The framework documents its own 422 wherever there is a parameter; ours stands where it can happen.
     for path in described["paths"].values():
         for operation in path.values():
-            if "HTTPValidationError" in str(operation["responses"].get("422", "")):
-                del operation["responses"]["422"]
-            for status, response in operation["responses"].items():
-                if int(status) >= 400:
-                    _say_it_is_json(response["content"])
+            _complete(operation)
     for name in ("HTTPValidationError", "ValidationError"):
-        components["schemas"].pop(name, None)
+        described["components"]["schemas"].pop(name, None)
     return described
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """Say of one operation what the framework says otherwise: a summary that is a sentence, the scope, our errors."""
+    summary, _, description = operation["description"].partition("\n")
+    operation["summary"], operation["description"] = summary.rstrip("."), description.strip()
+    if security := operation.get("security"):
+        [operation["x-scope"]] = security[0]["client"]
+    responses = operation["responses"]
+    # The framework documents its own 422 wherever there is a parameter; ours stands where it can happen.
+    if "HTTPValidationError" in str(responses.get("422", "")):
+        del responses["422"]
+    for status, response in responses.items():
+        if int(status) >= 400:
+            _say_it_is_json(response["content"])
 
 
 def _say_it_is_json(content: dict[str, Any]) -> None:
@@ -169,13 +99,13 @@ def _say_it_is_json(content: dict[str, Any]) -> None:
         content["application/json"] |= content.pop(kind)
 
 
-def add_pages(app: FastAPI, resources: Sequence[Routes]) -> None:
+def add_pages(app: FastAPI) -> None:
     """Serve the description at ``/openapi.json`` and, with nothing from elsewhere, the page ``/docs``."""
     made: list[dict[str, Any]] = []
 
     def description() -> dict[str, Any]:
         if not made:
-            made.append(describe(app, resources))
+            made.append(describe(app))
         return made[0]
 
     app.openapi = description  # type: ignore[method-assign]  # the documented way to replace it

@@ -6,7 +6,7 @@ from pathlib import Path
 from dbcalm import __version__, config
 from dbcalm.api.app import create_app
 from dbcalm.api.certificate import Exchangeable
-from dbcalm.api.endpoint import Application
+from dbcalm.api.deps import Application
 from dbcalm.api.listener import listening_socket
 from dbcalm.api.server import serve
 from dbcalm.api.tokens import Tokens

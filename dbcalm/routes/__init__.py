@@ -1,15 +1,16 @@
-"""What can be asked over HTTP: one module a resource, a handler a few lines."""
+"""What can be asked over HTTP: a router a resource, a function of a few lines a route."""
 
 from dbcalm.routes import auth, backups, cleanup, clients, processes, replaced, restores, schedules, status
 
 ALL = (
-    auth.routes,
-    backups.routes,
-    restores.routes,
-    replaced.routes,
-    processes.routes,
-    schedules.routes,
-    cleanup.routes,
-    clients.routes,
-    status.routes,
+    auth.router,
+    backups.router,
+    restores.router,
+    replaced.router,
+    processes.router,
+    schedules.router,
+    cleanup.router,
+    clients.router,
+    status.public,
+    status.router,
 )

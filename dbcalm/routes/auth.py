@@ -5,57 +5,72 @@ import binascii
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from fastapi import Body
+from fastapi import APIRouter, Body
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import PUBLIC, Incoming, Operation, Routes, answer
+from dbcalm.api.deps import Address, App, PasswordTurn, Services, Turn
+from dbcalm.api.responses import shown
 from dbcalm.api.tokens import LIFETIME
+from dbcalm.domain.auth import Auth
 from dbcalm.domain.entities import Grant
 from dbcalm.domain.scopes import KNOWN, allows
 from dbcalm.errors import InvalidGrant, InvalidRequest, Throttled, Unavailable, WrongCredentials
 
-routes = Routes("auth", "Signing in, and getting a token.")
+router = APIRouter(tags=["auth"])
 
-AUTHORIZE = Operation(
-    schemas.Code,
-    examples.CODE,
-    refusals=(WrongCredentials, InvalidRequest, Throttled, Unavailable),
-    request_examples={"person": {"summary": "A person", "value": examples.SIGN_IN}},
+
+@router.post(
+    "/auth/authorize",
+    response_model=schemas.Code,
+    responses=shown(examples.CODE, WrongCredentials, InvalidRequest, Throttled, Unavailable),
+    dependencies=[PasswordTurn],
 )
-
-TOKEN = Operation(
-    schemas.Token,
-    examples.TOKEN,
-    refusals=(InvalidGrant, InvalidRequest, Throttled, Unavailable),
-    request_examples=examples.TOKEN_REQUESTS,
-    request_schema=schemas.TokenRequest.model_json_schema(),
-)
-
-
-@routes("POST", "/auth/authorize", scope=PUBLIC, operation=AUTHORIZE, pool="passwords")
-def authorize(call: Incoming, body: schemas.SignIn) -> Response:
+def authorize(
+    services: Services,
+    address: Address,
+    body: Annotated[schemas.SignIn, Body(openapi_examples=examples.SIGN_INS)],
+) -> Response:
     """Sign in with user name and password.
 
     The code that is returned earns one token, within a minute."""
-    return answer(
-        {"code": call.services.auth.authorize(body.username, body.password.get_secret_value(), call.address)}
+    return JSONResponse(
+        {"code": services.auth.authorize(body.username, body.password.get_secret_value(), address)}
     )
 
 
-@routes("POST", "/auth/token", scope=PUBLIC, operation=TOKEN)
-def token(call: Incoming, body: Annotated[Any, Body()]) -> Response:
+@router.post(
+    "/auth/token",
+    response_model=schemas.Token,
+    responses=shown(examples.TOKEN, InvalidGrant, InvalidRequest, Throttled, Unavailable),
+    dependencies=[Turn],
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                kind: {
+                    "schema": schemas.TokenRequest.model_json_schema(),
+                    "examples": examples.TOKEN_REQUESTS,
+                }
+                for kind in ("application/json", "application/x-www-form-urlencoded")
+            },
+        }
+    },
+)
+def token(request: Request, application: App, address: Address, body: Annotated[Any, Body()]) -> Response:
     """Get a token for a code, or for a client's id and secret.
 
     As in RFC 6749: the body is JSON or a form, and a client may show its id and secret by HTTP Basic instead. A token
     lives 60 minutes, and ends at once when its user or client is deleted or the user's password is changed."""
     wanted = _token_request(body)
-    grant = _narrowed(_granted(call, wanted), wanted.scope)
-    return answer(
+    given = _granted(application.services.auth, wanted, request, address)
+    grant = _narrowed(given, wanted.scope)
+    return JSONResponse(
         {
-            "access_token": call.tokens.issue(grant),
+            "access_token": application.tokens.issue(grant),
             "token_type": "bearer",
             "expires_in": LIFETIME,
             "scope": " ".join(grant.scopes),
@@ -74,27 +89,27 @@ def _token_request(body: Any) -> schemas.TokenRequest:
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
 
 
-def _granted(call: Incoming, wanted: schemas.TokenRequest) -> Grant:
+def _granted(auth: Auth, wanted: schemas.TokenRequest, request: Request, address: str) -> Grant:
     match wanted.grant_type:
         case "authorization_code":
             if not wanted.code:
                 raise InvalidGrant("the grant type authorization_code needs a code", "invalid_request")
-            return call.services.auth.redeem(wanted.code, call.address)
+            return auth.redeem(wanted.code, address)
         case "client_credentials":
-            id, secret = _basic(call) or (wanted.client_id, wanted.client_secret)
+            id, secret = _basic(request) or (wanted.client_id, wanted.client_secret)
             if not id or not secret:
                 raise InvalidGrant(
                     "the grant type client_credentials needs client_id and client_secret", "invalid_request"
                 )
-            return call.services.auth.client_grant(id, secret, call.address)
+            return auth.client_grant(id, secret, address)
     raise InvalidGrant(
         "grant_type must be authorization_code or client_credentials", "unsupported_grant_type"
     )
 
 
-def _basic(call: Incoming) -> tuple[str, str] | None:
+def _basic(request: Request) -> tuple[str, str] | None:
     """Return the id and secret of an Authorization header, or None without one."""
-    scheme, _, value = call.request.headers.get("authorization", "").partition(" ")
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None
     try:

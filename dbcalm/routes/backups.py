@@ -1,12 +1,18 @@
 """Making, listing and deleting backups."""
 
-from starlette.responses import Response
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Security
+from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.api.deps import Services, Turn, listed
+from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.security import TokenFirst, authorized
 from dbcalm.domain import views
 from dbcalm.domain.backups import LISTING
-from dbcalm.domain.listing import parse
+from dbcalm.domain.entities import Caller
+from dbcalm.domain.listing import Query
 from dbcalm.errors import (
     Busy,
     Conflict,
@@ -17,88 +23,96 @@ from dbcalm.errors import (
     ServiceFailed,
     Unavailable,
 )
-from dbcalm.routes.parameters import Conditions, Orders, PageNumber, PerPage
 
-routes = Routes("backups", "Making, listing and deleting backups.")
+router = APIRouter(tags=["backups"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
 
 READ, WRITE = "backups:read", "backups:write"
 
-CREATE = Operation(
-    schemas.BackupStarted,
-    examples.BACKUP_STARTED,
-    status=202,
-    refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
-    request_examples=examples.BACKUP_REQUESTS,
-)
-LIST = Operation(
-    schemas.Backups,
-    examples.listed(examples.BACKUP),
-    refusals=(InvalidQuery, InvalidRequest),
-    parameter_examples=examples.BACKUP_LISTS,
-)
-GET = Operation(schemas.Backup, examples.BACKUP, refusals=(NotFound,))
-TRASH = Operation(
-    schemas.Trash, {"items": [examples.DELETED], "more": False}, refusals=(ServiceFailed, Unavailable)
-)
-UNDELETE = Operation(
-    schemas.Backup,
-    examples.BACKUP,
-    refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable),
-    request_examples=examples.UNDELETE_REQUESTS,
-)
-VERIFY = Operation(
-    schemas.VerifyStarted,
-    examples.VERIFY_STARTED,
-    status=202,
-    refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
-    request_examples=examples.VERIFY_REQUESTS,
-)
-HOLD = Operation(
-    schemas.Backup,
-    examples.HELD,
-    refusals=(NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable),
-    request_examples=examples.HOLD_REQUESTS,
-)
-RELEASE = Operation(schemas.Backup, examples.BACKUP, refusals=(NotFound, ServiceFailed, Unavailable))
-DELETE = Operation(None, status=204, refusals=(NotFound, Conflict, Busy, ServiceFailed, Unavailable))
 
-
-@routes("POST", "/backups", scope=WRITE, operation=CREATE)
-def create_backup(call: Incoming, body: schemas.BackupRequest) -> Response:
+@router.post(
+    "/backups",
+    status_code=202,
+    response_model=schemas.BackupStarted,
+    responses=shown(
+        examples.BACKUP_STARTED,
+        NotFound,
+        Conflict,
+        Busy,
+        InvalidRequest,
+        ServiceFailed,
+        Unavailable,
+        NoSpace,
+        status=202,
+    ),
+)
+def create_backup(
+    services: Services,
+    caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
+    body: Annotated[schemas.BackupRequest, Body(openapi_examples=examples.BACKUP_REQUESTS)],
+) -> Response:
     """Make a backup.
 
     Answers as soon as the backup has begun; `link` tells how it stands. An incremental without `from_backup_id` builds
     on the newest backup. Where an incremental could not be trusted a full backup is made, and `note` says why.
     A synthetic full is made of the newest chain, not of the server: it has the server's data as of the newest backup,
     and its times."""
-    job = call.services.backups.create(
-        call.caller, body.type, body.id, body.from_backup_id, body.schedule_id, body.form, body.synthetic
+    job = services.backups.create(
+        caller, body.type, body.id, body.from_backup_id, body.schedule_id, body.form, body.synthetic
     )
-    return answer(views.started(job, body.type), 202)
+    return JSONResponse(views.started(job, body.type), 202)
 
 
-@routes("GET", "/backups", scope=READ, operation=LIST)
+@router.get(
+    "/backups",
+    response_model=schemas.Backups,
+    responses=shown(examples.listed(examples.BACKUP), InvalidQuery, InvalidRequest),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
 def list_backups(
-    call: Incoming, query: Conditions = "", order: Orders = "", page: PageNumber = 1, per_page: PerPage = 25
+    services: Services, asked: Annotated[Query, Depends(listed(LISTING, examples.BACKUP_LISTS))]
 ) -> Response:
     """List backups.
 
     The newest come first. `query` takes id, from_backup_id, schedule_id, start_time, end_time, process_id, proof_level,
     proof_at and suspect; `order` takes id, start_time and end_time."""
-    asked = parse(LISTING, query, order, page, per_page)
-    return answer(views.page(call.services.backups.list(asked), views.backup))
+    return JSONResponse(views.page(services.backups.list(asked), views.backup))
 
 
-@routes("GET", "/backups/{id}", scope=READ, operation=GET)
-def get_backup(call: Incoming, id: str) -> Response:
+@router.get(
+    "/backups/{id}",
+    response_model=schemas.Backup,
+    responses=shown(examples.BACKUP, NotFound),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
+def get_backup(services: Services, id: str) -> Response:
     """Show a backup.
 
     Only whole backups are known: one that failed is seen among the processes."""
-    return answer(views.backup(call.services.backups.require(id)))
+    return JSONResponse(views.backup(services.backups.require(id)))
 
 
-@routes("POST", "/backups/{id}/verify", scope=WRITE, operation=VERIFY)
-def verify_backup(call: Incoming, id: str, body: schemas.VerifyRequest | None = None) -> Response:
+@router.post(
+    "/backups/{id}/verify",
+    status_code=202,
+    response_model=schemas.VerifyStarted,
+    responses=shown(
+        examples.VERIFY_STARTED,
+        NotFound,
+        Conflict,
+        Busy,
+        InvalidRequest,
+        ServiceFailed,
+        Unavailable,
+        NoSpace,
+        status=202,
+    ),
+)
+def verify_backup(
+    services: Services,
+    caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
+    id: str,
+    body: Annotated[schemas.VerifyRequest | None, Body(openapi_examples=examples.VERIFY_REQUESTS)] = None,
+) -> Response:
     """Prove that a backup comes back.
 
     It is read, brought back aside, looked through and started, as far as `level` says, with all that it builds on;
@@ -107,51 +121,87 @@ def verify_backup(call: Incoming, id: str, body: schemas.VerifyRequest | None = 
     such as a full disk, says nothing of the backup. Answers as soon as it has begun; `link` tells how it stands."""
     asked = body or schemas.VerifyRequest()
     identity = None if asked.identity is None else asked.identity.get_secret_value()
-    job = call.services.backups.verify(call.caller, id, asked.level, identity=identity)
-    return answer(views.started(job, "verify"), 202)
+    job = services.backups.verify(caller, id, asked.level, identity=identity)
+    return JSONResponse(views.started(job, "verify"), 202)
 
 
-@routes("DELETE", "/backups/{id}", scope=WRITE, operation=DELETE)
-def delete_backup(call: Incoming, id: str) -> Response:
+@router.delete(
+    "/backups/{id}",
+    status_code=204,
+    response_model=None,
+    responses=shown(None, NotFound, Conflict, Busy, ServiceFailed, Unavailable, status=204),
+)
+def delete_backup(
+    services: Services, caller: Annotated[Caller, Security(authorized, scopes=[WRITE])], id: str
+) -> Response:
     """Delete a backup.
 
     It goes into the trash, from where it can be brought back for a while. One that others build on is not deleted: the
     answer names them. Nor is one that is held, that is younger than `min_age`, or that is one of the last
     `min_full_chains` chains."""
-    call.services.backups.delete(call.caller, id)
+    services.backups.delete(caller, id)
     return Response(status_code=204)
 
 
-@routes("PUT", "/backups/{id}/hold", scope=WRITE, operation=HOLD)
-def hold_backup(call: Incoming, id: str, body: schemas.HoldRequest) -> Response:
+@router.put(
+    "/backups/{id}/hold",
+    response_model=schemas.Backup,
+    responses=shown(examples.HELD, NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable),
+)
+def hold_backup(
+    services: Services,
+    caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
+    id: str,
+    body: Annotated[schemas.HoldRequest, Body(openapi_examples=examples.HOLD_REQUESTS)],
+) -> Response:
     """Keep a backup from being deleted.
 
     It and its chain stay, whatever the rules say, until `until` or, without it, until it is released."""
-    return answer(views.backup(call.services.backups.hold(call.caller, id, body.reason, body.until)))
+    return JSONResponse(views.backup(services.backups.hold(caller, id, body.reason, body.until)))
 
 
-@routes("DELETE", "/backups/{id}/hold", scope=WRITE, operation=RELEASE)
-def release_backup(call: Incoming, id: str) -> Response:
+@router.delete(
+    "/backups/{id}/hold",
+    response_model=schemas.Backup,
+    responses=shown(examples.BACKUP, NotFound, ServiceFailed, Unavailable),
+)
+def release_backup(
+    services: Services, caller: Annotated[Caller, Security(authorized, scopes=[WRITE])], id: str
+) -> Response:
     """End the hold of a backup.
 
     It is kept as long as the rules keep it."""
-    return answer(views.backup(call.services.backups.release(call.caller, id)))
+    return JSONResponse(views.backup(services.backups.release(caller, id)))
 
 
-@routes("POST", "/backups/{id}/undelete", scope=WRITE, operation=UNDELETE)
-def undelete_backup(call: Incoming, id: str, body: schemas.UndeleteRequest | None = None) -> Response:
+@router.post(
+    "/backups/{id}/undelete",
+    response_model=schemas.Backup,
+    responses=shown(examples.BACKUP, NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable),
+)
+def undelete_backup(
+    services: Services,
+    caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
+    id: str,
+    body: Annotated[schemas.UndeleteRequest | None, Body(openapi_examples=examples.UNDELETE_REQUESTS)] = None,
+) -> Response:
     """Bring a deleted backup back.
 
     That is possible at least until its `purge_at`. What it builds on must be brought back first. Where several of the
     same id were deleted, `deleted_at` says which; without it the last one comes back."""
     deleted_at = None if body is None else body.deleted_at
-    return answer(views.backup(call.services.backups.undelete(call.caller, id, deleted_at)))
+    return JSONResponse(views.backup(services.backups.undelete(caller, id, deleted_at)))
 
 
-@routes("GET", "/trash", scope=READ, operation=TRASH)
-def list_trash(call: Incoming) -> Response:
+@router.get(
+    "/trash",
+    response_model=schemas.Trash,
+    responses=shown({"items": [examples.DELETED], "more": False}, ServiceFailed, Unavailable),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
+def list_trash(services: Services) -> Response:
     """List the deleted backups that can still be brought back.
 
     The last deleted come first."""
-    found, more = call.services.backups.deleted()
-    return answer({"items": [views.deleted(facts) for facts in found], "more": more})
+    found, more = services.backups.deleted()
+    return JSONResponse({"items": [views.deleted(facts) for facts in found], "more": more})

@@ -2,16 +2,20 @@
 
 from typing import Annotated
 
+from fastapi import APIRouter, Body, Security
 from fastapi import Query as QueryParameter
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.api.deps import Services, Turn
+from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.security import TokenFirst, authorized
 from dbcalm.domain import views
+from dbcalm.domain.entities import Caller
 from dbcalm.domain.processes import CLEANUP
 from dbcalm.errors import Busy, InvalidRequest, NotFound, ServiceFailed, Unavailable
 
-routes = Routes("cleanup", "Deleting what has expired.")
+router = APIRouter(tags=["cleanup"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
 
 Days = Annotated[int, QueryParameter(ge=0, le=3660, description="How far to look ahead")]
 Points = Annotated[
@@ -21,35 +25,38 @@ Points = Annotated[
     ),
 ]
 
-CREATE = Operation(
-    schemas.CleanupStarted,
-    examples.CLEANUP_STARTED,
-    status=202,
-    refusals=(NotFound, Busy, InvalidRequest, ServiceFailed, Unavailable),
-    request_examples=examples.CLEANUP_REQUESTS,
-)
-PREVIEW = Operation(
-    schemas.CleanupPreview,
-    examples.CLEANUP_PREVIEW,
-    refusals=(InvalidRequest, ServiceFailed, Unavailable),
-)
 
-
-@routes("POST", "/cleanup", scope="backups:write", operation=CREATE)
-def create_cleanup(call: Incoming, body: schemas.CleanupRequest | None = None) -> Response:
+@router.post(
+    "/cleanup",
+    status_code=202,
+    response_model=schemas.CleanupStarted,
+    responses=shown(
+        examples.CLEANUP_STARTED, NotFound, Busy, InvalidRequest, ServiceFailed, Unavailable, status=202
+    ),
+)
+def create_cleanup(
+    services: Services,
+    caller: Annotated[Caller, Security(authorized, scopes=["backups:write"])],
+    body: Annotated[schemas.CleanupRequest | None, Body(openapi_examples=examples.CLEANUP_REQUESTS)] = None,
+) -> Response:
     """Delete the chains that have expired.
 
     With a schedule only those that have a backup of it. `deleting` names the backups; they go into the trash, from
     where they can be brought back for a while. `note` says why something that has expired stays."""
-    job = call.services.cleanup.start(call.caller, None if body is None else body.schedule_id)
-    return answer(views.started(job, CLEANUP), 202)
+    job = services.cleanup.start(caller, None if body is None else body.schedule_id)
+    return JSONResponse(views.started(job, CLEANUP), 202)
 
 
-@routes("GET", "/cleanup/preview", scope="backups:read", operation=PREVIEW)
-def preview_cleanup(call: Incoming, days: Days = 90, points: Points = None) -> Response:
+@router.get(
+    "/cleanup/preview",
+    response_model=schemas.CleanupPreview,
+    responses=shown(examples.CLEANUP_PREVIEW, InvalidRequest, ServiceFailed, Unavailable),
+    dependencies=[Security(authorized, scopes=["backups:read"])],
+)
+def preview_cleanup(services: Services, days: Days = 90, points: Points = None) -> Response:
     """Show what clean-up will delete in the next days, and why it keeps the rest.
 
     As if nothing new were made meanwhile. `first_short_day` is the first day with fewer restorable points than asked,
     by `points` or by the rules."""
-    cleanup = call.services.cleanup
-    return answer({**views.preview(cleanup.preview(days, points)), "blocked": cleanup.blocked()})
+    cleanup = services.cleanup
+    return JSONResponse({**views.preview(cleanup.preview(days, points)), "blocked": cleanup.blocked()})

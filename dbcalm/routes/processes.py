@@ -2,74 +2,70 @@
 
 from typing import Annotated
 
-from fastapi import Header
-from starlette.responses import Response
+from fastapi import APIRouter, Depends, Header, Security
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import Incoming, Operation, Routes, answer, bearer
+from dbcalm.api.deps import App, Services, Turn, listed
 from dbcalm.api.events import Event, EventStream, Look
+from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.security import TokenFirst, admit, authorized
 from dbcalm.domain import views
-from dbcalm.domain.entities import Process
+from dbcalm.domain.entities import Caller, Process
 from dbcalm.domain.following import News
-from dbcalm.domain.listing import parse
+from dbcalm.domain.listing import Query
 from dbcalm.domain.processes import LISTING
 from dbcalm.errors import Conflict, InvalidQuery, InvalidRequest, NotFound, ServiceFailed, Unavailable
-from dbcalm.routes.parameters import Conditions, Orders, PageNumber, PerPage
 
-routes = Routes("processes", "What jobs were run, and how they stand.")
+router = APIRouter(tags=["processes"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
 
 READ, WRITE = "processes:read", "processes:write"
 MOST_BYTES = 2**62
 
-LIST = Operation(
-    schemas.Processes,
-    examples.listed(examples.PROCESS),
-    refusals=(InvalidQuery, InvalidRequest),
-    parameter_examples=examples.PROCESS_LISTS,
-)
-STATUS = Operation(schemas.ProcessStatus, examples.STATUS, refusals=(NotFound,))
-EVENTS = Operation(
-    None,
-    examples.EVENTS,
-    refusals=(NotFound, InvalidRequest, Unavailable),
-    response=EventStream,
-)
-ACKNOWLEDGE = Operation(
-    schemas.Process, examples.PROCESS, refusals=(NotFound, Conflict, ServiceFailed, Unavailable)
-)
-CANCEL = Operation(
-    schemas.ProcessStatus,
-    examples.STATUS,
-    status=202,
-    refusals=(NotFound, Conflict, ServiceFailed, Unavailable),
-)
 
-
-@routes("GET", "/processes", scope=READ, operation=LIST)
+@router.get(
+    "/processes",
+    response_model=schemas.Processes,
+    responses=shown(examples.listed(examples.PROCESS), InvalidQuery, InvalidRequest),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
 def list_processes(
-    call: Incoming, query: Conditions = "", order: Orders = "", page: PageNumber = 1, per_page: PerPage = 25
+    services: Services, asked: Annotated[Query, Depends(listed(LISTING, examples.PROCESS_LISTS))]
 ) -> Response:
     """List processes.
 
     The newest come first. `query` takes id, command, command_id, pid, status, return_code, start_time, end_time and
     type; `order` takes id, start_time, end_time and status."""
-    asked = parse(LISTING, query, order, page, per_page)
-    return answer(views.page(call.services.processes.list(asked), views.process))
+    return JSONResponse(views.page(services.processes.list(asked), views.process))
 
 
-@routes("GET", "/status/{pid}", scope=READ, operation=STATUS)
-def get_status(call: Incoming, pid: str) -> Response:
+@router.get(
+    "/status/{pid}",
+    response_model=schemas.ProcessStatus,
+    responses=shown(examples.STATUS, NotFound),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
+def get_status(services: Services, pid: str) -> Response:
     """Tell how a job stands.
 
     `status` is running, success or failed. While it is running, `progress` tells how far it is, where that is known.
     After a failure `error` says what happened, and `reason` is `interrupted` where the job was killed, `cancelled`
     where somebody asked for that."""
-    return answer(views.status(*call.services.processes.status(pid)))
+    return JSONResponse(views.status(*services.processes.status(pid)))
 
 
-@routes("GET", "/processes/{id}/events", scope=READ, operation=EVENTS)
+@router.get(
+    "/processes/{id}/events",
+    status_code=200,
+    response_model=None,
+    responses=shown(examples.EVENTS, NotFound, InvalidRequest, Unavailable, kind=EventStream.media_type),
+    dependencies=[Security(authorized, scopes=[READ])],
+    response_class=EventStream,
+)
 def follow_process(
-    call: Incoming,
+    request: Request,
+    application: App,
     id: str,
     last_event_id: Annotated[
         int,
@@ -88,17 +84,13 @@ def follow_process(
     its end in the log, in bytes: who sends it back as `Last-Event-ID` gets what follows. The last `progress` of a job
     that has succeeded has 100 percent. A stream ends without `end` when the token has expired or the API is stopped:
     ask again."""
-    following = call.services.processes.follow(id, last_event_id)
+    following = application.services.processes.follow(id, last_event_id)
 
     def look() -> Look:
         news, more = following.look()
         return Look([_event(one) for one in news], more, following.ended)
 
-    def admit() -> None:
-        bearer(call.request)
-        call.admit(READ)
-
-    return call.application.streams.open(look, admit)
+    return application.streams.open(look, lambda: admit(request, [READ]))
 
 
 def _event(news: News) -> Event:
@@ -110,20 +102,33 @@ def _event(news: News) -> Event:
     return Event(news.kind, data, news.offset)
 
 
-@routes("POST", "/processes/{id}/acknowledge", scope=WRITE, operation=ACKNOWLEDGE)
-def acknowledge_process(call: Incoming, id: str) -> Response:
+@router.post(
+    "/processes/{id}/acknowledge",
+    response_model=schemas.Process,
+    responses=shown(examples.PROCESS, NotFound, Conflict, ServiceFailed, Unavailable),
+)
+def acknowledge_process(
+    services: Services, caller: Annotated[Caller, Security(authorized, scopes=[WRITE])], id: str
+) -> Response:
     """Say that a job's failure is known.
 
     `id` is the job's, as in `/status`, or the number of its process. What needs attention does not tell of it any more;
     a later failure is told again. The process has the time in `known_at`."""
-    return answer(views.process(call.services.processes.acknowledge(call.caller, id)))
+    return JSONResponse(views.process(services.processes.acknowledge(caller, id)))
 
 
-@routes("DELETE", "/processes/{id}", scope=WRITE, operation=CANCEL)
-def cancel_process(call: Incoming, id: str) -> Response:
+@router.delete(
+    "/processes/{id}",
+    status_code=202,
+    response_model=schemas.ProcessStatus,
+    responses=shown(examples.STATUS, NotFound, Conflict, ServiceFailed, Unavailable, status=202),
+)
+def cancel_process(
+    services: Services, caller: Annotated[Caller, Security(authorized, scopes=[WRITE])], id: str
+) -> Response:
     """Cancel a job.
 
     `id` is the job's, as in `/status`, or the number of its process. Answers at once; the job ends within seconds, with
     the status `failed` and the reason `cancelled`, and what it had made is removed. One that is done before that ends
     with `success`. A restore that has begun to put its data in place can only be finished: 409."""
-    return answer(views.status(call.services.processes.cancel(call.caller, id), None), 202)
+    return JSONResponse(views.status(services.processes.cancel(caller, id), None), 202)

@@ -1,36 +1,46 @@
 """What restores have replaced."""
 
-from starlette.responses import Response
+from typing import Annotated
+
+from fastapi import APIRouter, Security
+from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.api.deps import Services, Turn
+from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.security import TokenFirst, authorized
 from dbcalm.domain import views
+from dbcalm.domain.entities import Caller
 from dbcalm.domain.scopes import REPLACE
 from dbcalm.errors import Busy, Conflict, NotFound, ServiceFailed, Unavailable
 
-routes = Routes("replaced", "What restores have replaced, which can be brought back for a while.")
+router = APIRouter(tags=["replaced"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
 
-LIST = Operation(schemas.ReplacedList, {"items": [examples.REPLACED]}, refusals=(ServiceFailed, Unavailable))
-BRING_BACK = Operation(
-    schemas.BackStarted,
-    examples.BACK_STARTED,
-    status=202,
-    refusals=(NotFound, Conflict, Busy, ServiceFailed, Unavailable),
+
+@router.get(
+    "/replaced",
+    response_model=schemas.ReplacedList,
+    responses=shown({"items": [examples.REPLACED]}, ServiceFailed, Unavailable),
+    dependencies=[Security(authorized, scopes=["restores:read"])],
 )
-
-
-@routes("GET", "/replaced", scope="restores:read", operation=LIST)
-def list_replaced(call: Incoming) -> Response:
+def list_replaced(services: Services) -> Response:
     """List what restores have replaced.
 
     The newest comes first. Each is kept in the data directory until its `keep_until`."""
-    return answer({"items": list(call.services.restores.replaced())})
+    return JSONResponse({"items": list(services.restores.replaced())})
 
 
-@routes("POST", "/replaced/{id}/bring-back", scope=REPLACE, operation=BRING_BACK)
-def bring_back(call: Incoming, id: str) -> Response:
+@router.post(
+    "/replaced/{id}/bring-back",
+    status_code=202,
+    response_model=schemas.BackStarted,
+    responses=shown(examples.BACK_STARTED, NotFound, Conflict, Busy, ServiceFailed, Unavailable, status=202),
+)
+def bring_back(
+    services: Services, caller: Annotated[Caller, Security(authorized, scopes=[REPLACE])], id: str
+) -> Response:
     """Bring back what a restore replaced.
 
     The database is stopped, its data exchanged, and it is started again. What is there now is kept in its turn, so
     this too can be taken back. `link` tells how it stands."""
-    return answer(views.started(call.services.restores.bring_back(call.caller, id), "bring_back"), 202)
+    return JSONResponse(views.started(services.restores.bring_back(caller, id), "bring_back"), 202)

@@ -1,11 +1,17 @@
 """Bringing backups back."""
 
-from starlette.responses import Response
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Security
+from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.api.deps import Services, Turn, listed
+from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.security import TokenFirst, authorized
 from dbcalm.domain import views
-from dbcalm.domain.listing import parse
+from dbcalm.domain.entities import Caller
+from dbcalm.domain.listing import Query
 from dbcalm.domain.restores import LISTING
 from dbcalm.errors import (
     Busy,
@@ -17,27 +23,31 @@ from dbcalm.errors import (
     ServiceFailed,
     Unavailable,
 )
-from dbcalm.routes.parameters import Conditions, Orders, PageNumber, PerPage
 
-routes = Routes("restores", "Bringing backups back.")
+router = APIRouter(tags=["restores"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
 
-CREATE = Operation(
-    schemas.RestoreStarted,
-    examples.RESTORE_STARTED,
-    status=202,
-    refusals=(NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable, NoSpace),
-    request_examples=examples.RESTORE_REQUESTS,
+
+@router.post(
+    "/restore",
+    status_code=202,
+    response_model=schemas.RestoreStarted,
+    responses=shown(
+        examples.RESTORE_STARTED,
+        NotFound,
+        Conflict,
+        Busy,
+        InvalidRequest,
+        ServiceFailed,
+        Unavailable,
+        NoSpace,
+        status=202,
+    ),
 )
-LIST = Operation(
-    schemas.Restores,
-    examples.listed(examples.RESTORE),
-    refusals=(InvalidQuery, InvalidRequest),
-    parameter_examples=examples.RESTORE_LISTS,
-)
-
-
-@routes("POST", "/restore", scope="restores:write", operation=CREATE)
-def create_restore(call: Incoming, body: schemas.RestoreRequest) -> Response:
+def create_restore(
+    services: Services,
+    caller: Annotated[Caller, Security(authorized, scopes=["restores:write"])],
+    body: Annotated[schemas.RestoreRequest, Body(openapi_examples=examples.RESTORE_REQUESTS)],
+) -> Response:
     """Restore a backup with all that it builds on.
 
     To the `database`, when the server is stopped and its data directory empty, or to a new `folder`. With `replace`,
@@ -46,19 +56,21 @@ def create_restore(call: Incoming, body: schemas.RestoreRequest) -> Response:
     brought back; on any failure it is put back at once. The backups are not changed by a restore. Answers as soon as
     the restore has begun; `link` tells how it stands."""
     identity = None if body.identity is None else body.identity.get_secret_value()
-    job = call.services.restores.create(
-        call.caller, body.id, body.target, replace=body.replace, identity=identity
-    )
-    return answer(views.started(job, "restore"), 202)
+    job = services.restores.create(caller, body.id, body.target, replace=body.replace, identity=identity)
+    return JSONResponse(views.started(job, "restore"), 202)
 
 
-@routes("GET", "/restores", scope="restores:read", operation=LIST)
+@router.get(
+    "/restores",
+    response_model=schemas.Restores,
+    responses=shown(examples.listed(examples.RESTORE), InvalidQuery, InvalidRequest),
+    dependencies=[Security(authorized, scopes=["restores:read"])],
+)
 def list_restores(
-    call: Incoming, query: Conditions = "", order: Orders = "", page: PageNumber = 1, per_page: PerPage = 25
+    services: Services, asked: Annotated[Query, Depends(listed(LISTING, examples.RESTORE_LISTS))]
 ) -> Response:
     """List restores.
 
     The newest come first. `query` takes id, start_time, end_time, target, target_path, backup_id, backup_timestamp and
     process_id; `order` takes id, start_time, end_time and backup_id."""
-    asked = parse(LISTING, query, order, page, per_page)
-    return answer(views.page(call.services.restores.list(asked), views.restore))
+    return JSONResponse(views.page(services.restores.list(asked), views.restore))

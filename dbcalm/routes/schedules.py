@@ -2,92 +2,104 @@
 
 from typing import Annotated
 
-from fastapi import Path
-from starlette.responses import Response
+from fastapi import APIRouter, Body, Depends, Path, Security
+from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import Incoming, Operation, Routes, answer
+from dbcalm.api.deps import Services, Turn, listed
+from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.security import TokenFirst, authorized
 from dbcalm.domain import views
-from dbcalm.domain.entities import Plan
-from dbcalm.domain.listing import parse
+from dbcalm.domain.entities import Caller, Plan
+from dbcalm.domain.listing import Query
 from dbcalm.domain.schedules import LISTING, schedule_id
 from dbcalm.errors import Conflict, InvalidQuery, InvalidRequest, NotFound, RuleBroken, Unavailable
-from dbcalm.routes.parameters import Conditions, Orders, PageNumber, PerPage
 
-routes = Routes("schedules", "When backups are made without anybody asking.")
+router = APIRouter(tags=["schedules"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
 
 READ, WRITE = "schedules:read", "schedules:write"
 
 Id = Annotated[str, Path(json_schema_extra={"type": "integer", "minimum": 1})]
 """Read here and not by the framework: what is no number is no schedule, and so 404."""
 
-LIST = Operation(
-    schemas.Schedules,
-    examples.listed(examples.SCHEDULE),
-    refusals=(InvalidQuery, InvalidRequest),
-    parameter_examples=examples.SCHEDULE_LISTS,
-)
-GET = Operation(schemas.Schedule, examples.SCHEDULE, refusals=(NotFound,))
-CREATE = Operation(
-    schemas.Schedule,
-    examples.SCHEDULE,
-    refusals=(RuleBroken, Conflict, InvalidRequest, Unavailable),
-    request_examples=examples.SCHEDULE_REQUESTS,
-)
-UPDATE = Operation(
-    schemas.Schedule,
-    examples.SCHEDULE,
-    refusals=(RuleBroken, NotFound, Conflict, InvalidRequest, Unavailable),
-    request_examples=examples.SCHEDULE_REQUESTS,
-)
-DELETE = Operation(schemas.Message, examples.SCHEDULE_DELETED, refusals=(RuleBroken, NotFound, Unavailable))
 
-
-@routes("GET", "/schedules", scope=READ, operation=LIST)
+@router.get(
+    "/schedules",
+    response_model=schemas.Schedules,
+    responses=shown(examples.listed(examples.SCHEDULE), InvalidQuery, InvalidRequest),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
 def list_schedules(
-    call: Incoming, query: Conditions = "", order: Orders = "", page: PageNumber = 1, per_page: PerPage = 25
+    services: Services, asked: Annotated[Query, Depends(listed(LISTING, examples.SCHEDULE_LISTS))]
 ) -> Response:
     """List schedules.
 
     The newest come first. `query` takes all fields of a request but retention, and id, created_at and updated_at;
     `order` takes id, created_at, updated_at and enabled."""
-    asked = parse(LISTING, query, order, page, per_page)
-    return answer(views.page(call.services.schedules.list(asked), views.schedule))
+    return JSONResponse(views.page(services.schedules.list(asked), views.schedule))
 
 
-@routes("GET", "/schedules/{id}", scope=READ, operation=GET)
-def get_schedule(call: Incoming, id: Id) -> Response:
+@router.get(
+    "/schedules/{id}",
+    response_model=schemas.Schedule,
+    responses=shown(examples.SCHEDULE, NotFound),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
+def get_schedule(services: Services, id: Id) -> Response:
     """Show a schedule.
 
     `next_run` is when it runs next. `overdue` tells that it should have run and did not, or failed; `last_error` says
     why, where that is known."""
-    return answer(views.schedule(call.services.schedules.show(schedule_id(id))))
+    return JSONResponse(views.schedule(services.schedules.show(schedule_id(id))))
 
 
-@routes("POST", "/schedules", scope=WRITE, operation=CREATE)
-def create_schedule(call: Incoming, body: schemas.ScheduleRequest) -> Response:
+@router.post(
+    "/schedules",
+    response_model=schemas.Schedule,
+    responses=shown(examples.SCHEDULE, RuleBroken, Conflict, InvalidRequest, Unavailable),
+)
+def create_schedule(
+    services: Services,
+    caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
+    body: Annotated[schemas.ScheduleRequest, Body(openapi_examples=examples.SCHEDULE_REQUESTS)],
+) -> Response:
     """Add a schedule.
 
     Times are those of the host's clock, in its time zone. It is in force when it is answered; where cron's file cannot
     be written, nothing is saved. An incremental schedule needs at least one enabled full schedule."""
-    return answer(views.schedule(call.services.schedules.create(call.caller, Plan(**vars(body)))))
+    return JSONResponse(views.schedule(services.schedules.create(caller, Plan(**vars(body)))))
 
 
-@routes("PUT", "/schedules/{id}", scope=WRITE, operation=UPDATE)
-def update_schedule(call: Incoming, id: Id, body: schemas.ScheduleRequest) -> Response:
+@router.put(
+    "/schedules/{id}",
+    response_model=schemas.Schedule,
+    responses=shown(examples.SCHEDULE, RuleBroken, NotFound, Conflict, InvalidRequest, Unavailable),
+)
+def update_schedule(
+    services: Services,
+    caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
+    id: Id,
+    body: Annotated[schemas.ScheduleRequest, Body(openapi_examples=examples.SCHEDULE_REQUESTS)],
+) -> Response:
     """Replace a schedule.
 
     All fields are replaced; one that is missing is empty then, and `enabled` true. What else the body has is ignored,
     so the whole item can be sent back."""
-    changed = call.services.schedules.update(call.caller, schedule_id(id), Plan(**vars(body)))
-    return answer(views.schedule(changed))
+    changed = services.schedules.update(caller, schedule_id(id), Plan(**vars(body)))
+    return JSONResponse(views.schedule(changed))
 
 
-@routes("DELETE", "/schedules/{id}", scope=WRITE, operation=DELETE)
-def delete_schedule(call: Incoming, id: Id) -> Response:
+@router.delete(
+    "/schedules/{id}",
+    response_model=schemas.Message,
+    responses=shown(examples.SCHEDULE_DELETED, RuleBroken, NotFound, Unavailable),
+)
+def delete_schedule(
+    services: Services, caller: Annotated[Caller, Security(authorized, scopes=[WRITE])], id: Id
+) -> Response:
     """Delete a schedule.
 
     Its backups stay. The last enabled full schedule stays too, as long as incremental ones are enabled."""
     number = schedule_id(id)
-    call.services.schedules.delete(call.caller, number)
-    return answer({"message": f"schedule {number} was deleted"})
+    services.schedules.delete(caller, number)
+    return JSONResponse({"message": f"schedule {number} was deleted"})

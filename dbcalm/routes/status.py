@@ -1,39 +1,51 @@
 """Whether the API is up, and whether all is well."""
 
-from starlette.responses import Response
+from fastapi import APIRouter, Security
+from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.endpoint import PUBLIC, Incoming, Operation, Routes, answer
+from dbcalm.api.deps import Services, Turn
+from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.security import TokenFirst, authorized
 from dbcalm.domain import views
 
-routes = Routes("status", "Whether the API is up, and whether all is well.")
+router = APIRouter(tags=["status"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
+public = APIRouter(tags=["status"], dependencies=[Turn])
 
 _OK = {"status": "ok"}
 
 
-@routes("GET", "/health", scope=PUBLIC, operation=Operation(schemas.Health, _OK))
-def health(call: Incoming) -> Response:  # noqa: ARG001  # every handler is called alike
+@public.get("/health", response_model=schemas.Health, responses=shown(_OK))
+def health() -> Response:
     """Tell that the API is up.
 
     Needs no token, and says nothing about the database or the other services."""
-    return answer(_OK)
+    return JSONResponse(_OK)
 
 
-@routes("GET", "/ready", scope="status:read", operation=Operation(schemas.Ready, examples.READY))
-def ready(call: Incoming) -> Response:
+@router.get(
+    "/ready",
+    response_model=schemas.Ready,
+    responses=shown(examples.READY),
+    dependencies=[Security(authorized, scopes=["status:read"])],
+)
+def ready(services: Services) -> Response:
     """Tell whether all is well, and what needs attention first.
 
     The same as `dbcalm status`: services, database, newest backups, the chain that a restore would use, overdue
     schedules, free space. `ok` is true where `attention` is empty."""
-    return answer(views.report(call.services.status.report(lambda: True)))
+    return JSONResponse(views.report(services.status.report(lambda: True)))
 
 
-@routes(
-    "GET", "/protection", scope="status:read", operation=Operation(schemas.Protection, examples.PROTECTION)
+@router.get(
+    "/protection",
+    response_model=schemas.Protection,
+    responses=shown(examples.PROTECTION),
+    dependencies=[Security(authorized, scopes=["status:read"])],
 )
-def protection(call: Incoming) -> Response:
+def protection(services: Services) -> Response:
     """Tell how much would be lost, and how long a restore would take.
 
     For the chain that a restore would use now. A backup counts that can be restored as far as is known: neither it nor
     what it builds on is missing or suspect. `recovery_seconds` is what the last test restore took, scaled by size."""
-    return answer(views.protection(call.services.status.protection()))
+    return JSONResponse(views.protection(services.status.protection()))

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from dbcalm.api.app import create_app
-from dbcalm.api.endpoint import Application
+from dbcalm.api.deps import Application
 from dbcalm.api.failures import STATUS
 from dbcalm.domain import backups, clients, processes, restores, schedules
 from dbcalm.domain.listing import COMPARISONS, NULL_TESTS, Listing

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from dbcalm_fakes import KEY, FakeMysqlService, FakeRootService, HandClock
 from fastapi import FastAPI
+from served import fits
 from starlette.testclient import TestClient
 
 from dbcalm.api.app import create_app
-from dbcalm.api.endpoint import Application
+from dbcalm.api.deps import Application
 from dbcalm.api.tokens import Tokens
 from dbcalm.domain.entities import Caller, Grant
 from dbcalm.domain.retention import Rules
@@ -85,9 +86,11 @@ def app() -> FastAPI:
 
 @pytest.fixture
 def http(app: FastAPI, services: Services, tokens: Tokens) -> TestClient:
-    """The API without its follower; nobody is signed in."""
+    """The API without its follower; nobody is signed in. Answers are held against their models."""
     app.state.application = Application(services, tokens)
-    return TestClient(app, base_url="https://testserver", raise_server_exceptions=False)
+    client = TestClient(app, base_url="https://testserver", raise_server_exceptions=False)
+    client.event_hooks = {"response": [fits]}
+    return client
 
 
 @pytest.fixture

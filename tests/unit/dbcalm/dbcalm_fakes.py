@@ -411,8 +411,8 @@ class FakeMysqlService:
             name = id or f"2026-01-31-03-00-{len(self.events):02}"
             facts = {"id": name, "type": type, "from_backup_id": base, "schedule_id": schedule_id}
             self._accept(job_id, "backup", name, backup=facts)
-            how = {"form": call[1][-1] or "zstd"}
-            return Answer(202, "accepted", {"job_id": job_id, "note": None, **how, **facts})
+            told = {"id": name, "type": type, "from_backup_id": base, "form": call[1][-1] or "zstd"}
+            return Answer(202, "accepted", {"job_id": job_id, "note": None, **told})
 
         return self._once(call, job_id, work)
 

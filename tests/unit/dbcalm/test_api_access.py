@@ -1,5 +1,6 @@
 """Who may do what over HTTP: tokens, scopes, and the two ways to a token."""
 
+import asyncio
 import base64
 import json
 import time
@@ -10,39 +11,37 @@ import pytest
 from dbcalm_fakes import KEY, FakeMysqlService, HandClock, manifest
 from fastapi import FastAPI
 from jose import jwt
+from served import SERVED, Served
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Message
 
-from dbcalm.api.endpoint import PUBLIC, Endpoint
 from dbcalm.api.tokens import LIFETIME, Tokens
 from dbcalm.domain import passwords
 from dbcalm.domain.entities import Caller, Grant
-from dbcalm.domain.scopes import SCOPES
+from dbcalm.domain.scopes import KNOWN, SCOPES
 from dbcalm.domain.services import Services
 from dbcalm.errors import NotAuthenticated
-from dbcalm.routes import ALL
 
-ENDPOINTS = [endpoint for resource in ALL for endpoint in resource.endpoints]
-SCOPED = [endpoint for endpoint in ENDPOINTS if endpoint.scope != PUBLIC]
+SCOPED = [(each, each.scope) for each in SERVED if each.scope is not None]
+MATRIX = pytest.mark.parametrize(("route", "scope"), SCOPED, ids=[each.name for each, _scope in SCOPED])
+"""Every route that needs a token, as the routers have it."""
+
 SignIn = Callable[..., dict[str, str]]
 
 
-def name(endpoint: Endpoint) -> str:
-    return f"{endpoint.method} {endpoint.path}"
+def call(http: TestClient, route: Served, **more: Any) -> Any:
+    return http.request(route.method, route.path.replace("{id}", "x").replace("{pid}", "x"), **more)
 
 
-def call(http: TestClient, endpoint: Endpoint, **more: Any) -> Any:
-    return http.request(endpoint.method, endpoint.path.replace("{id}", "x").replace("{pid}", "x"), **more)
-
-
-def test_every_route_that_is_served_declares_a_scope_or_that_it_is_public(http: TestClient) -> None:
+def test_every_route_that_is_described_is_in_the_matrix_or_public(http: TestClient) -> None:
     assert isinstance(http.app, FastAPI)
-    declared = {(endpoint.method, endpoint.path): endpoint.scope for endpoint in ENDPOINTS}
-    served = {
-        (method.upper(), path) for path, methods in http.app.openapi()["paths"].items() for method in methods
+    described = {
+        f"{method.upper()} {path}": operation.get("x-scope")
+        for path, methods in http.app.openapi()["paths"].items()
+        for method, operation in methods.items()
     }
-    assert served == set(declared)
-    assert set(declared.values()) <= {*SCOPES, PUBLIC}
-    assert {name(each) for each in ENDPOINTS if each.scope == PUBLIC} == {
+    assert described == {each.name: each.scope for each in SERVED}
+    assert {name for name, scope in described.items() if scope is None} == {
         "POST /auth/authorize",
         "POST /auth/token",
         "GET /health",
@@ -50,39 +49,73 @@ def test_every_route_that_is_served_declares_a_scope_or_that_it_is_public(http: 
 
 
 def test_every_scope_is_good_for_something() -> None:
-    assert {endpoint.scope for endpoint in SCOPED} == set(SCOPES)
+    assert {scope for _route, scope in SCOPED} == set(SCOPES)
 
 
-@pytest.mark.parametrize("endpoint", SCOPED, ids=name)
+@MATRIX
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer x", "Basic eDp5", "Token x", "Bearer a.b.c", "bearer  "]
 )
 def test_without_a_good_token_it_is_401_and_never_403(
-    http: TestClient, endpoint: Endpoint, header: str | None
+    http: TestClient, route: Served, scope: str, header: str | None
 ) -> None:
-    answer = call(http, endpoint, headers={} if header is None else {"Authorization": header})
-    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    answer = call(http, route, headers={} if header is None else {"Authorization": header})
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), scope
     assert "token" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("endpoint", SCOPED, ids=name)
+@MATRIX
 def test_a_token_opens_the_routes_of_its_scopes_and_no_others(
-    http: TestClient, endpoint: Endpoint, sign_in: SignIn
+    http: TestClient, route: Served, scope: str, sign_in: SignIn
 ) -> None:
-    for scope in ("*", *SCOPES, "backups:*", "restores:*", "processes:*", "clients:*", "database:*"):
-        opens = scope in ("*", endpoint.scope, f"{endpoint.scope.split(':')[0]}:*")
-        answer = call(http, endpoint, headers=sign_in(scope))
-        assert (answer.status_code == 403) is not opens, (scope, answer.text)
+    for held in KNOWN:
+        opens = held in ("*", scope, f"{scope.split(':')[0]}:*")
+        answer = call(http, route, headers=sign_in(held))
+        assert (answer.status_code == 403) is not opens, (held, answer.text)
         if not opens:
-            assert answer.json()["detail"] == f"this needs a token with the scope {endpoint.scope}"
+            assert answer.json()["detail"] == f"this needs a token with the scope {scope}"
 
 
-@pytest.mark.parametrize("endpoint", SCOPED, ids=name)
-def test_who_may_not_ask_is_not_told_how(http: TestClient, endpoint: Endpoint, sign_in: SignIn) -> None:
-    wrong = {"json": {"type": 7}} if endpoint.method in ("POST", "PUT") else {"params": {"page": "0"}}
-    assert call(http, endpoint, **wrong).status_code == 401
-    other = "processes:read" if endpoint.scope != "processes:read" else "clients:read"
-    assert call(http, endpoint, headers=sign_in(other), **wrong).status_code == 403
+@MATRIX
+def test_who_may_not_ask_is_not_told_how(
+    http: TestClient, route: Served, scope: str, sign_in: SignIn
+) -> None:
+    ways: tuple[dict[str, Any], ...] = ({"params": {"page": "0"}},)
+    if route.method in ("POST", "PUT"):
+        no_json = {"content": b"{", "headers": {"content-type": "application/json"}}
+        ways = ({"json": {"type": 7}}, no_json)
+    other = sign_in("processes:read" if scope != "processes:read" else "clients:read")
+    for wrong in ways:
+        assert call(http, route, **wrong).status_code == 401
+        headers = {**wrong.get("headers", {}), **other}
+        assert call(http, route, **{**wrong, "headers": headers}).status_code == 403
+
+
+@MATRIX
+def test_a_strangers_body_is_not_read(http: TestClient, route: Served, scope: str) -> None:
+    read: list[bytes] = []
+    asyncio.run(_asked(http.app, route, read))
+    assert read == [], scope
+
+
+async def _asked(app: ASGIApp, route: Served, read: list[bytes]) -> None:
+    """Ask without a token, and note in ``read`` what is taken of the body."""
+
+    async def receive() -> Message:
+        read.append(b"{}")
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            assert message["status"] == 401
+
+    path = route.path.replace("{id}", "x").replace("{pid}", "x")
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+    scope = {
+        "type": "http", "method": route.method, "path": path, "raw_path": path.encode(), "root_path": "",
+        "scheme": "https", "query_string": b"", "headers": headers, "client": ("test", 1), "server": ("test", 1),
+    }  # fmt: skip
+    await app(scope, receive, send)
 
 
 @pytest.fixture

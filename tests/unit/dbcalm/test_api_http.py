@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served import SERVED
 from starlette.testclient import TestClient
 
 from dbcalm import errors
 from dbcalm.api import examples, openapi
-from dbcalm.api.endpoint import PUBLIC
 from dbcalm.api.failures import STATUS
 from dbcalm.domain.services import Services
-from dbcalm.routes import ALL
 
-ENDPOINTS = {(each.method, each.path): each for resource in ALL for each in resource.endpoints}
+ROUTES = {(each.method, each.path): each for each in SERVED}
 
 
 def subclasses(error: type[errors.DBCalmError]) -> Iterator[type[errors.DBCalmError]]:
@@ -187,24 +186,23 @@ def test_every_operation_is_documented_whole(description: dict[str, Any]) -> Non
     for path, operations in description["paths"].items():
         for method, operation in operations.items():
             where = f"{method} {path}"
-            endpoint = ENDPOINTS[method.upper(), path]
+            route = ROUTES[method.upper(), path]
             ids.append(operation["operationId"])
             assert operation["summary"], where
             assert not operation["summary"].endswith("."), where
             assert operation["description"], where
             assert operation["tags"], where
             responses = operation["responses"]
-            if endpoint.scope != PUBLIC:
+            if route.scope is not None:
                 assert {"401", "403"} <= set(responses), where
-                assert operation["security"] == [{"client": [endpoint.scope]}, {"token": []}], where
+                assert operation["security"] == [{"client": [route.scope]}, {"token": [route.scope]}], where
             for status, response in responses.items():
                 if status == "204":
                     assert "content" not in response, where
                     continue
                 [kind] = response["content"]
-                assert kind == (
-                    endpoint.operation.response.media_type if status == "200" else "application/json"
-                ), where
+                streams = where == "get /processes/{id}/events" and status == "200"
+                assert kind == ("text/event-stream" if streams else "application/json"), where
                 content = response["content"][kind]
                 assert "example" in content or content["examples"], (where, status)
                 if int(status) >= 400:
@@ -274,10 +272,10 @@ def test_the_examples_of_lists_can_be_asked_for(api: TestClient, description: di
 
 
 def test_examples_fit_the_schemas_that_they_stand_beside() -> None:
-    for endpoint in ENDPOINTS.values():
-        operation = endpoint.operation
-        if operation.answer is not None:
-            operation.answer.model_validate(operation.example)
+    for each in SERVED:
+        if (model := each.route.response_model) is not None:
+            status = each.route.status_code or 200
+            model.model_validate(each.route.responses[status]["content"]["application/json"]["example"])
     assert set(examples.REFUSALS) == {
         error.__name__ for error in STATUS if not issubclass(error, errors.CannotStart | errors.InvalidField)
     }
@@ -293,8 +291,7 @@ def test_answers_fit_the_schemas_that_document_them(api: TestClient) -> None:
         ("GET", "/clients", api.get("/clients").json()),
         ("POST", "/clients", made),
     ):
-        model = ENDPOINTS[method, path].operation.answer
-        assert model is not None
+        model = ROUTES[method, path].route.response_model
         assert set(model.model_validate(answer).model_dump()) <= set(answer)
 
 

@@ -31,7 +31,6 @@ def test_a_full_backup_is_accepted_and_can_be_asked_for_at_once(api: TestClient)
         "resource_id": "before-upgrade",
         "type": "full",
         "from_backup_id": None,
-        "schedule_id": None,
         "form": "zstd",
         "note": None,
     }

@@ -20,7 +20,7 @@ from dbcalm_root import RootProcess
 from starlette.testclient import TestClient
 
 from dbcalm.api.app import create_app
-from dbcalm.api.endpoint import Application
+from dbcalm.api.deps import Application
 from dbcalm.api.tokens import Tokens
 from dbcalm.domain.retention import Rules
 from dbcalm.domain.schedules import ROOT_SECONDS

@@ -1,0 +1,82 @@
+"""What a route can ask for: the services, and a turn of those that are served at once."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Query
+from fastapi.openapi.models import Example
+from starlette.requests import Request
+
+from dbcalm.api import tokens
+from dbcalm.api.events import Streams
+from dbcalm.api.pool import Pool
+from dbcalm.domain import services
+from dbcalm.domain.listing import Listing, parse
+from dbcalm.domain.listing import Query as Asked
+
+
+@dataclass
+class Application:
+    """What every route can reach."""
+
+    services: services.Services
+    tokens: tokens.Tokens
+    ordinary: Pool = field(default_factory=lambda: Pool(threads=16, waiting=200))
+    passwords: Pool = field(default_factory=lambda: Pool(threads=2, waiting=20))
+    streams: Streams = field(default_factory=Streams)
+
+
+async def _application(request: Request) -> Application:
+    application: Application = request.app.state.application
+    return application
+
+
+App = Annotated[Application, Depends(_application)]
+
+
+async def _services(application: App) -> services.Services:
+    return application.services
+
+
+async def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+Services = Annotated[services.Services, Depends(_services)]
+Address = Annotated[str, Depends(_address)]
+"""Where the request comes from; "" where that is not known."""
+
+
+async def _ordinary_turn(application: App) -> AsyncIterator[None]:
+    async with application.ordinary.turn():
+        yield
+
+
+async def _password_turn(application: App) -> AsyncIterator[None]:
+    async with application.passwords.turn():
+        yield
+
+
+# Given back before the answer is sent, so that a slow reader keeps nobody waiting.
+Turn = Depends(_ordinary_turn, scope="function")
+PasswordTurn = Depends(_password_turn, scope="function")
+"""For what is slow on purpose, so that it does not fill the ordinary turns."""
+
+
+def listed(listing: Listing, examples: dict[str, dict[str, Example]]) -> Callable[..., object]:
+    """Return the dependency that reads what part of a list is asked for, in which order."""
+
+    async def asked(
+        query: Annotated[
+            str, Query(description="Conditions joined by commas", openapi_examples=examples["query"])
+        ] = "",
+        order: Annotated[
+            str, Query(description="Fields to sort by, joined by commas", openapi_examples=examples["order"])
+        ] = "",
+        page: Annotated[int, Query(ge=1, description="Counts from 1")] = 1,
+        per_page: Annotated[int, Query(ge=1, le=1000, description="Items on a page")] = 25,
+    ) -> Asked:
+        return parse(listing, query, order, page, per_page)
+
+    return asked
