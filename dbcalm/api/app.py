@@ -28,11 +28,12 @@ def create_app(
     app = FastAPI(
         title="DBCalm",
         version=version,
+        servers=[{"url": "/", "description": "This API"}],
+        contact={"name": "DBCalm"},
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         lifespan=lambda _app: _followed(application.services),
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
@@ -53,7 +54,8 @@ def create_app(
             max_age=3600,
         )
     for router in routers:
-        app.include_router(router)
+        # As include_router does, which looks through a router twice at each request, and adds nothing here.
+        app.router.routes.extend(router.routes)
     add_pages(app)
     return app
 

@@ -1,6 +1,6 @@
-"""What a route can ask for: the services, and a turn of those that are served at once."""
+"""What a route can ask for: the services, and what part of a list is asked for."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -27,41 +27,28 @@ class Application:
     streams: Streams = field(default_factory=Streams)
 
 
-async def _application(request: Request) -> Application:
+def application_of(request: Request) -> Application:
+    """Return what the application that this request came to was made with."""
     application: Application = request.app.state.application
     return application
 
 
-App = Annotated[Application, Depends(_application)]
+async def _application(request: Request) -> Application:
+    return application_of(request)
 
 
-async def _services(application: App) -> services.Services:
-    return application.services
+async def _services(request: Request) -> services.Services:
+    return application_of(request).services
 
 
 async def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+App = Annotated[Application, Depends(_application)]
 Services = Annotated[services.Services, Depends(_services)]
 Address = Annotated[str, Depends(_address)]
 """Where the request comes from; "" where that is not known."""
-
-
-async def _ordinary_turn(application: App) -> AsyncIterator[None]:
-    async with application.ordinary.turn():
-        yield
-
-
-async def _password_turn(application: App) -> AsyncIterator[None]:
-    async with application.passwords.turn():
-        yield
-
-
-# Given back before the answer is sent, so that a slow reader keeps nobody waiting.
-Turn = Depends(_ordinary_turn, scope="function")
-PasswordTurn = Depends(_password_turn, scope="function")
-"""For what is slow on purpose, so that it does not fill the ordinary turns."""
 
 
 def listed(listing: Listing, examples: dict[str, dict[str, Example]]) -> Callable[..., object]:

@@ -37,7 +37,7 @@ STATUS: Mapping[type[errors.DBCalmError], int] = {
 }
 
 _RETRY_SECONDS = 5
-_SAY_STATUS_TOO = {("POST", "/backups"), ("POST", "/restore")}
+_SAY_STATUS_TOO = {("POST", "/backups"), ("POST", "/restore"), ("POST", "/restores")}
 """Refusals of these have their sentence in ``status`` as well: clients show it from there."""
 
 FAILED = "DBCalm failed to answer; its log says why"

@@ -5,9 +5,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
+
+from dbcalm.api.security import TOKEN, scopes_of
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -68,29 +71,52 @@ def describe(app: FastAPI) -> dict[str, Any]:
         description=_DESCRIPTION,
         routes=app.routes,
         tags=[{"name": name, "description": about} for name, about in TAGS.items()],
+        servers=app.servers,
+        contact=app.contact,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    for path in described["paths"].values():
-        for operation in path.values():
-            _complete(operation)
+    for route in iter_route_contexts(app.routes):
+        if isinstance(route.original_route, APIRoute):
+            for method in route.original_route.methods or ():
+                _complete(described["paths"][route.path][method.lower()], route.original_route)
+    described["components"]["securitySchemes"][TOKEN.scheme_name] = TOKEN.model.model_dump(
+        mode="json", by_alias=True, exclude_none=True
+    )
     for name in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(name, None)
     return described
 
 
-def _complete(operation: dict[str, Any]) -> None:
-    """Say of one operation what the framework says otherwise: a summary that is a sentence, the scope, our errors."""
+def _complete(operation: dict[str, Any], route: APIRoute) -> None:
+    """Say of one operation what the framework says otherwise: a summary that is a sentence, the scope, our errors,
+    bodies that may be left out but are not null, and examples with the fields that are."""
     summary, _, description = operation["description"].partition("\n")
     operation["summary"], operation["description"] = summary.rstrip("."), description.strip()
-    if security := operation.get("security"):
-        [operation["x-scope"]] = security[0]["client"]
+    operation["operationId"] = route.name
+    security = operation.setdefault("security", [])
+    if scopes := scopes_of(route):
+        [operation["x-scope"]] = scopes
+        security[:] = [{"client": [*scopes]}, {"token": []}]
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        content["schema"] = _not_null(content["schema"])
     responses = operation["responses"]
+    for status, response in route.responses.items():
+        for kind, content in response.get("content", {}).items():
+            responses[str(status)]["content"][kind].update(content)
     # The framework documents its own 422 wherever there is a parameter; ours stands where it can happen.
     if "HTTPValidationError" in str(responses.get("422", "")):
         del responses["422"]
     for status, response in responses.items():
         if int(status) >= 400:
             _say_it_is_json(response["content"])
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what a body is where it is not left out."""
+    if "anyOf" not in schema:
+        return schema
+    [found] = [one for one in schema["anyOf"] if one != {"type": "null"}]
+    return dict(found)
 
 
 def _say_it_is_json(content: dict[str, Any]) -> None:

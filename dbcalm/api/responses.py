@@ -51,5 +51,14 @@ def _document(found: Responses, refusal: type[errors.DBCalmError]) -> None:
     }
 
 
+TOO_LONG: Responses = {
+    414: {
+        "model": schemas.Failure,
+        "description": "The address is too long.",
+        "content": {"application/json": {"example": {"detail": "the address is longer than 16 KiB"}}},
+    }
+}
+"""What every route answers, and what alone a public one without parameters refuses."""
+
 PROTECTED = refused(errors.NotAuthenticated, errors.NotAllowed, errors.Unavailable)
 """What every route that needs a token can answer."""

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from typing_extensions import TypeAliasType
 
 from dbcalm.domain.backups import HIGHEST_LEVEL
 from dbcalm.domain.passwords import LONGEST_PASSWORD
@@ -14,10 +15,14 @@ _LARGEST_INTEGER = 2**53 - 1  # The largest that JSON carries everywhere.
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Number = Annotated[int, Field(ge=1, le=_LARGEST_INTEGER)]
+Interval = Annotated[int, Field(ge=1, le=_LARGEST_INTEGER, json_schema_extra={"maximum": 59})]
 Text = Annotated[str, StringConstraints(max_length=4096)]
-Label = Annotated[Text, Field(json_schema_extra={"minLength": 1, "maxLength": 128})]
+_PRINTABLE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+"""What a text is that is shown on one line: printable, and not only blanks."""
+
+Label = Annotated[Text, Field(json_schema_extra={"minLength": 1, "maxLength": 128, "pattern": _PRINTABLE})]
 Scope = Annotated[Text, Field(json_schema_extra={"enum": [*WILDCARDS, *SCOPES]})]
-Status = Literal["running", "success", "failed"]
+Status = TypeAliasType("Status", Literal["running", "success", "failed"])
 
 
 class Body(BaseModel):
@@ -117,7 +122,8 @@ class HoldRequest(Body):
     reason: Annotated[
         Text,
         Field(
-            description="Why it has to stay.", json_schema_extra={"minLength": 1, "maxLength": LONGEST_REASON}
+            description="Why it has to stay.",
+            json_schema_extra={"minLength": 1, "maxLength": LONGEST_REASON, "pattern": _PRINTABLE},
         ),
     ]
     until: Annotated[
@@ -155,10 +161,7 @@ class ScheduleRequest(Body):
         Field(ge=0, le=59, description="Needed for all but interval, which begins at the full hour."),
     ] = None
     interval_value: Annotated[
-        int | None,
-        Field(
-            ge=1, le=_LARGEST_INTEGER, description="Needed for interval: 1 to 59 minutes, or 1 to 23 hours."
-        ),
+        Interval | None, Field(description="Needed for interval: 1 to 59 minutes, or 1 to 23 hours.")
     ] = None
     interval_unit: Annotated[
         Literal["minutes", "hours"] | None, Field(description="Needed for interval.")

@@ -1,9 +1,8 @@
 """Who may ask. A route names the scope that it needs: ``Security(authorized, scopes=["backups:read"])``."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -11,42 +10,43 @@ from fastapi.security import HTTPBearer, OAuth2, SecurityScopes
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dbcalm.api.deps import Application
+from dbcalm.api.deps import application_of
+from dbcalm.api.pool import Pool
 from dbcalm.domain.entities import Caller, Grant
 from dbcalm.domain.scopes import SCOPES, WILDCARDS, allows
 from dbcalm.errors import NotAllowed, NotAuthenticated
 
-_CLIENT = OAuth2(
-    scheme_name="client",
-    description="A program's client id and secret",
-    flows={
-        "clientCredentials": {
-            "tokenUrl": "/auth/token",
-            "scopes": {**dict.fromkeys(WILDCARDS, "all of it"), **SCOPES},
-        }
-    },
-    auto_error=False,
-)
-_TOKEN = HTTPBearer(
-    scheme_name="token", bearerFormat="JWT", description="A token that you have", auto_error=False
-)
+
+class _Authorized(OAuth2):
+    """The dependency. It is a security scheme itself, so that the description of a route has its scopes."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            scheme_name="client",
+            description="A program's client id and secret",
+            flows={
+                "clientCredentials": {
+                    "tokenUrl": "/auth/token",
+                    "scopes": {**dict.fromkeys(WILDCARDS, "all of it"), **SCOPES},
+                }
+            },
+        )
+
+    async def __call__(self, request: Request, needed: SecurityScopes) -> Caller:  # type: ignore[override]  # not text
+        """Return who asks; raise NotAuthenticated or NotAllowed."""
+        return await run_in_threadpool(admit, request, needed.scopes)
 
 
-def authorized(
-    request: Request,
-    needed: SecurityScopes,
-    _client: Annotated[object, Depends(_CLIENT)],
-    _token: Annotated[object, Depends(_TOKEN)],
-) -> Caller:
-    """Return who asks; raise NotAuthenticated or NotAllowed. The two schemes are there to be documented."""
-    return admit(request, needed.scopes)
+authorized = _Authorized()
+
+TOKEN = HTTPBearer(scheme_name="token", bearerFormat="JWT", description="A token that you have")
+"""The same for who has a token already; it is there to be documented."""
 
 
 def admit(request: Request, needed: Sequence[str]) -> Caller:
     """Return who asks, as the catalogue knows them now; raise NotAuthenticated or NotAllowed."""
-    application: Application = request.app.state.application
     grant = _granted(request)
-    caller = application.services.auth.caller(grant.subject, grant.generation)
+    caller = application_of(request).services.auth.caller(grant.subject, grant.generation)
     scopes = tuple(one for one in grant.scopes if allows(caller.scopes, one))
     for scope in needed:
         if not allows(scopes, scope):
@@ -59,8 +59,7 @@ def _granted(request: Request) -> Grant:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise NotAuthenticated("this needs a token: Authorization: Bearer <token>")
-    application: Application = request.app.state.application
-    return application.tokens.read(token.strip())
+    return application_of(request).tokens.read(token.strip())
 
 
 def scopes_of(route: APIRoute) -> tuple[str, ...]:
@@ -69,21 +68,36 @@ def scopes_of(route: APIRoute) -> tuple[str, ...]:
     return tuple(scope for each in found for scope in each.own_oauth_scopes or ())
 
 
-class TokenFirst(APIRoute):
-    """A route that looks at the token before the request's body, so that a stranger's body is not even read."""
+class InTurn(APIRoute):
+    """A route that is served in its turn: when its body has arrived, and with so many others at most.
+
+    One that needs a token looks at it before that, so that a stranger's body is not even read."""
+
+    pool = "ordinary"
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what serves a request."""
         handle = super().get_route_handler()
         needed = scopes_of(self)
 
-        async def handle_known(request: Request) -> Response:
-            _granted(request)
-            try:
-                return await handle(request)
-            except RequestValidationError:
-                # The framework reads JSON first. Whoever may not ask is told that, and not how they should have asked.
-                await run_in_threadpool(admit, request, needed)
-                raise
+        async def in_turn(request: Request) -> Response:
+            if needed:
+                _granted(request)
+            await request.body()  # It is kept for the framework: nobody's turn is spent on waiting for it.
+            pool: Pool = getattr(application_of(request), self.pool)
+            async with pool.turn():
+                try:
+                    return await handle(request)
+                except RequestValidationError:
+                    # The framework reads JSON first. Whoever may not ask is told that, and not how to ask.
+                    if needed:
+                        await run_in_threadpool(admit, request, needed)
+                    raise
 
-        return handle_known if needed else handle
+        return in_turn
+
+
+class InTurnForPasswords(InTurn):
+    """One that is slow on purpose, so that it does not fill the ordinary turns."""
+
+    pool = "passwords"

@@ -81,6 +81,10 @@ class Processes:
             raise NotFound(f"there is no job {shown(job_id)}")
         return process, self._jobs.progress(job_id) if process.status == RUNNING else None
 
+    def require(self, key: str) -> Process:
+        """Return a process, named by its job's id or its number, as the journal has it; raise NotFound."""
+        return self.status(self._job_id(key))[0]
+
     def cancel(self, caller: Caller, key: str) -> Process:
         """Have a running job, named by its id or its process's number, end before its work is done, and return its
         process, which is running for seconds still; its end tells whether that came in time.

@@ -7,7 +7,7 @@ from dbcalm.domain import names
 from dbcalm.domain.database import Database
 from dbcalm.domain.entities import Caller, Restore
 from dbcalm.domain.jobs import Jobs, Started, asked, granted
-from dbcalm.domain.listing import INTEGER, TEXT, TIME, Listing, Page, Query
+from dbcalm.domain.listing import INTEGER, TEXT, TIME, Condition, Listing, Page, Query
 from dbcalm.domain.ports import MysqlService, RestoreStore
 from dbcalm.domain.scopes import REPLACE, allows
 from dbcalm.errors import InvalidField, NotAllowed, NotFound
@@ -15,6 +15,7 @@ from dbcalm.logger import audited
 from dbcalm_mariadb_cmd.command import valid_replaced_id
 from dbcalm_mariadb_cmd.keys import IDENTITY_FORM, is_identity
 
+_LONGEST_NUMBER = 18
 LISTING = Listing(
     query={
         "id": INTEGER,
@@ -42,6 +43,14 @@ class Restores:
     def list(self, query: Query) -> Page[Restore]:
         """Return one page of restores."""
         return self._store.list(query)
+
+    def require(self, key: str) -> Restore:
+        """Return a restore by its number; raise NotFound."""
+        if key.isascii() and key.isdigit() and len(key) <= _LONGEST_NUMBER:
+            wanted = Query((Condition("id", "eq", (int(key),)),), per_page=1)
+            for found in self._store.list(wanted).items:
+                return found
+        raise NotFound(f"there is no restore {names.shown(key)}")
 
     def create(
         self, caller: Caller, id: str, target: str, *, replace: bool = False, identity: str | None = None

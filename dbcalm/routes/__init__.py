@@ -3,6 +3,7 @@
 from dbcalm.routes import auth, backups, cleanup, clients, processes, replaced, restores, schedules, status
 
 ALL = (
+    auth.passwords,
     auth.router,
     backups.router,
     restores.router,

@@ -12,22 +12,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import Address, App, PasswordTurn, Services, Turn
+from dbcalm.api.deps import Address, App, Services
 from dbcalm.api.responses import shown
+from dbcalm.api.security import InTurn, InTurnForPasswords
 from dbcalm.api.tokens import LIFETIME
 from dbcalm.domain.auth import Auth
 from dbcalm.domain.entities import Grant
 from dbcalm.domain.scopes import KNOWN, allows
 from dbcalm.errors import InvalidGrant, InvalidRequest, Throttled, Unavailable, WrongCredentials
 
-router = APIRouter(tags=["auth"])
+router = APIRouter(tags=["auth"], route_class=InTurn)
+passwords = APIRouter(tags=["auth"], route_class=InTurnForPasswords)
 
 
-@router.post(
+@passwords.post(
     "/auth/authorize",
     response_model=schemas.Code,
     responses=shown(examples.CODE, WrongCredentials, InvalidRequest, Throttled, Unavailable),
-    dependencies=[PasswordTurn],
 )
 def authorize(
     services: Services,
@@ -46,21 +47,21 @@ def authorize(
     "/auth/token",
     response_model=schemas.Token,
     responses=shown(examples.TOKEN, InvalidGrant, InvalidRequest, Throttled, Unavailable),
-    dependencies=[Turn],
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
-                kind: {
+                "application/json": {
                     "schema": schemas.TokenRequest.model_json_schema(),
                     "examples": examples.TOKEN_REQUESTS,
                 }
-                for kind in ("application/json", "application/x-www-form-urlencoded")
             },
         }
     },
 )
-def token(request: Request, application: App, address: Address, body: Annotated[Any, Body()]) -> Response:
+def token(
+    request: Request, application: App, address: Address, body: Annotated[Any, Body()] = None
+) -> Response:
     """Get a token for a code, or for a client's id and secret.
 
     As in RFC 6749: the body is JSON or a form, and a client may show its id and secret by HTTP Basic instead. A token
@@ -80,6 +81,8 @@ def token(request: Request, application: App, address: Address, body: Annotated[
 
 def _token_request(body: Any) -> schemas.TokenRequest:
     """Return the request that a JSON body or the bytes of a form hold."""
+    if body is None:
+        raise InvalidGrant("the request is empty; it needs a grant_type", "invalid_request")
     if isinstance(body, bytes):
         body = dict(parse_qsl(body.decode("utf-8", "replace")))
     try:
@@ -102,6 +105,8 @@ def _granted(auth: Auth, wanted: schemas.TokenRequest, request: Request, address
                     "the grant type client_credentials needs client_id and client_secret", "invalid_request"
                 )
             return auth.client_grant(id, secret, address)
+        case None:
+            raise InvalidGrant("the request needs a grant_type", "invalid_request")
     raise InvalidGrant(
         "grant_type must be authorization_code or client_credentials", "unsupported_grant_type"
     )

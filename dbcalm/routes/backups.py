@@ -6,9 +6,9 @@ from fastapi import APIRouter, Body, Depends, Security
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import Services, Turn, listed
+from dbcalm.api.deps import Services, listed
 from dbcalm.api.responses import PROTECTED, shown
-from dbcalm.api.security import TokenFirst, authorized
+from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain import views
 from dbcalm.domain.backups import LISTING
 from dbcalm.domain.entities import Caller
@@ -24,7 +24,7 @@ from dbcalm.errors import (
     Unavailable,
 )
 
-router = APIRouter(tags=["backups"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
+router = APIRouter(tags=["backups"], route_class=InTurn, responses=PROTECTED)
 
 READ, WRITE = "backups:read", "backups:write"
 

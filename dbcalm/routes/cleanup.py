@@ -7,15 +7,15 @@ from fastapi import Query as QueryParameter
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import Services, Turn
+from dbcalm.api.deps import Services
 from dbcalm.api.responses import PROTECTED, shown
-from dbcalm.api.security import TokenFirst, authorized
+from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain import views
 from dbcalm.domain.entities import Caller
 from dbcalm.domain.processes import CLEANUP
 from dbcalm.errors import Busy, InvalidRequest, NotFound, ServiceFailed, Unavailable
 
-router = APIRouter(tags=["cleanup"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
+router = APIRouter(tags=["cleanup"], route_class=InTurn, responses=PROTECTED)
 
 Days = Annotated[int, QueryParameter(ge=0, le=3660, description="How far to look ahead")]
 Points = Annotated[

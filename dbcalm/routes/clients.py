@@ -6,16 +6,16 @@ from fastapi import APIRouter, Body, Depends, Security
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import Services, Turn, listed
+from dbcalm.api.deps import Services, listed
 from dbcalm.api.responses import PROTECTED, shown
-from dbcalm.api.security import TokenFirst, authorized
+from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain import views
 from dbcalm.domain.clients import LISTING
 from dbcalm.domain.entities import Caller
 from dbcalm.domain.listing import Query
 from dbcalm.errors import InvalidQuery, InvalidRequest, NotFound
 
-router = APIRouter(tags=["clients"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
+router = APIRouter(tags=["clients"], route_class=InTurn, responses=PROTECTED)
 
 READ, WRITE = "clients:read", "clients:write"
 
@@ -34,6 +34,19 @@ def list_clients(
     The newest come first. `query` takes id, label and scopes (as one text, sorted and joined by blanks); `order` takes
     id and label."""
     return JSONResponse(views.page(services.clients.list(asked), views.client))
+
+
+@router.get(
+    "/clients/{id}",
+    response_model=schemas.Client,
+    responses=shown(examples.CLIENT, NotFound),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
+def get_client(services: Services, id: str) -> Response:
+    """Show a client.
+
+    Its secret is kept nowhere, and so never shown again."""
+    return JSONResponse(views.client(services.clients.require(id)))
 
 
 @router.post(

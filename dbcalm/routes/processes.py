@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import App, Services, Turn, listed
+from dbcalm.api.deps import App, Services, listed
 from dbcalm.api.events import Event, EventStream, Look
 from dbcalm.api.responses import PROTECTED, shown
-from dbcalm.api.security import TokenFirst, admit, authorized
+from dbcalm.api.security import InTurn, admit, authorized
 from dbcalm.domain import views
 from dbcalm.domain.entities import Caller, Process
 from dbcalm.domain.following import News
@@ -18,7 +18,7 @@ from dbcalm.domain.listing import Query
 from dbcalm.domain.processes import LISTING
 from dbcalm.errors import Conflict, InvalidQuery, InvalidRequest, NotFound, ServiceFailed, Unavailable
 
-router = APIRouter(tags=["processes"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
+router = APIRouter(tags=["processes"], route_class=InTurn, responses=PROTECTED)
 
 READ, WRITE = "processes:read", "processes:write"
 MOST_BYTES = 2**62
@@ -38,6 +38,19 @@ def list_processes(
     The newest come first. `query` takes id, command, command_id, pid, status, return_code, start_time, end_time and
     type; `order` takes id, start_time, end_time and status."""
     return JSONResponse(views.page(services.processes.list(asked), views.process))
+
+
+@router.get(
+    "/processes/{id}",
+    response_model=schemas.Process,
+    responses=shown(examples.PROCESS, NotFound),
+    dependencies=[Security(authorized, scopes=[READ])],
+)
+def get_process(services: Services, id: str) -> Response:
+    """Show a process.
+
+    `id` is its number, or its job's id as in `/status`."""
+    return JSONResponse(views.process(services.processes.require(id)))
 
 
 @router.get(

@@ -6,15 +6,15 @@ from fastapi import APIRouter, Security
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import Services, Turn
+from dbcalm.api.deps import Services
 from dbcalm.api.responses import PROTECTED, shown
-from dbcalm.api.security import TokenFirst, authorized
+from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain import views
 from dbcalm.domain.entities import Caller
 from dbcalm.domain.scopes import REPLACE
 from dbcalm.errors import Busy, Conflict, NotFound, ServiceFailed, Unavailable
 
-router = APIRouter(tags=["replaced"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
+router = APIRouter(tags=["replaced"], route_class=InTurn, responses=PROTECTED)
 
 
 @router.get(

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Body, Depends, Security
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import Services, Turn, listed
+from dbcalm.api.deps import Services, listed
 from dbcalm.api.responses import PROTECTED, shown
-from dbcalm.api.security import TokenFirst, authorized
+from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain import views
 from dbcalm.domain.entities import Caller
 from dbcalm.domain.listing import Query
@@ -24,30 +24,30 @@ from dbcalm.errors import (
     Unavailable,
 )
 
-router = APIRouter(tags=["restores"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
+router = APIRouter(tags=["restores"], route_class=InTurn, responses=PROTECTED)
+
+Writer = Annotated[Caller, Security(authorized, scopes=["restores:write"])]
+Wanted = Annotated[schemas.RestoreRequest, Body(openapi_examples=examples.RESTORE_REQUESTS)]
+ACCEPTED = shown(
+    examples.RESTORE_STARTED,
+    NotFound,
+    Conflict,
+    Busy,
+    InvalidRequest,
+    ServiceFailed,
+    Unavailable,
+    NoSpace,
+    status=202,
+)
 
 
 @router.post(
     "/restore",
     status_code=202,
     response_model=schemas.RestoreStarted,
-    responses=shown(
-        examples.RESTORE_STARTED,
-        NotFound,
-        Conflict,
-        Busy,
-        InvalidRequest,
-        ServiceFailed,
-        Unavailable,
-        NoSpace,
-        status=202,
-    ),
+    responses=ACCEPTED,
 )
-def create_restore(
-    services: Services,
-    caller: Annotated[Caller, Security(authorized, scopes=["restores:write"])],
-    body: Annotated[schemas.RestoreRequest, Body(openapi_examples=examples.RESTORE_REQUESTS)],
-) -> Response:
+def create_restore(services: Services, caller: Writer, body: Wanted) -> Response:
     """Restore a backup with all that it builds on.
 
     To the `database`, when the server is stopped and its data directory empty, or to a new `folder`. With `replace`,
@@ -58,6 +58,32 @@ def create_restore(
     identity = None if body.identity is None else body.identity.get_secret_value()
     job = services.restores.create(caller, body.id, body.target, replace=body.replace, identity=identity)
     return JSONResponse(views.started(job, "restore"), 202)
+
+
+@router.post(
+    "/restores",
+    status_code=202,
+    response_model=schemas.RestoreStarted,
+    responses=ACCEPTED,
+)
+def add_restore(services: Services, caller: Writer, body: Wanted) -> Response:
+    """Restore a backup: another address of `POST /restore`.
+
+    It takes and answers the same."""
+    return create_restore(services, caller, body)
+
+
+@router.get(
+    "/restores/{id}",
+    response_model=schemas.Restore,
+    responses=shown(examples.RESTORE, NotFound),
+    dependencies=[Security(authorized, scopes=["restores:read"])],
+)
+def get_restore(services: Services, id: str) -> Response:
+    """Show a restore.
+
+    How it went in detail says its process."""
+    return JSONResponse(views.restore(services.restores.require(id)))
 
 
 @router.get(

@@ -6,16 +6,16 @@ from fastapi import APIRouter, Body, Depends, Path, Security
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import Services, Turn, listed
+from dbcalm.api.deps import Services, listed
 from dbcalm.api.responses import PROTECTED, shown
-from dbcalm.api.security import TokenFirst, authorized
+from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain import views
 from dbcalm.domain.entities import Caller, Plan
 from dbcalm.domain.listing import Query
 from dbcalm.domain.schedules import LISTING, schedule_id
 from dbcalm.errors import Conflict, InvalidQuery, InvalidRequest, NotFound, RuleBroken, Unavailable
 
-router = APIRouter(tags=["schedules"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
+router = APIRouter(tags=["schedules"], route_class=InTurn, responses=PROTECTED)
 
 READ, WRITE = "schedules:read", "schedules:write"
 

@@ -4,18 +4,18 @@ from fastapi import APIRouter, Security
 from starlette.responses import JSONResponse, Response
 
 from dbcalm.api import examples, schemas
-from dbcalm.api.deps import Services, Turn
-from dbcalm.api.responses import PROTECTED, shown
-from dbcalm.api.security import TokenFirst, authorized
+from dbcalm.api.deps import Services
+from dbcalm.api.responses import PROTECTED, TOO_LONG, shown
+from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain import views
 
-router = APIRouter(tags=["status"], route_class=TokenFirst, dependencies=[Turn], responses=PROTECTED)
-public = APIRouter(tags=["status"], dependencies=[Turn])
+router = APIRouter(tags=["status"], route_class=InTurn, responses=PROTECTED)
+public = APIRouter(tags=["status"], route_class=InTurn)
 
 _OK = {"status": "ok"}
 
 
-@public.get("/health", response_model=schemas.Health, responses=shown(_OK))
+@public.get("/health", response_model=schemas.Health, responses=shown(_OK) | TOO_LONG)
 def health() -> Response:
     """Tell that the API is up.
 

@@ -4,12 +4,13 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 from dbcalm_mariadb_cmd.manifest import Manifest, Origin
 from dbcalm_mariadb_cmd_client import MariadbCmdClient
+from dev.bench_lib.bare import PATH, bare
 from dev.bench_lib.connection import Connection
 from dev.bench_lib.figures import Figure
 from dev.sandbox_lib.errors import SandboxError
@@ -19,6 +20,8 @@ from dev.sandbox_lib.services import API
 
 _COMMANDS = 10_000
 _SECONDS = 2.0
+_TURNS = 9
+_TURN_SECONDS = 0.5
 _SMALL = 100
 _SERVICE = "dbcalm-mariadb-cmd"
 _MEMORY_BARS = {"dbcalm-cmd": "<= 20", _SERVICE: "<= 30", API: "<= 110"}
@@ -48,8 +51,16 @@ def services(sandbox: Sandbox) -> list[Figure]:
 def lists(sandbox: Sandbox, rows: int) -> list[Figure]:
     """Return requests a second with a small and with a large catalogue."""
     few = _rates(sandbox, _fill(sandbox, _SMALL))
-    many = _rates(sandbox, _fill(sandbox, rows))
+    small = _against_bare(sandbox, ["/backups"])
+    link = _fill(sandbox, rows)
+    many = _rates(sandbox, link)
+    one = f"/backups/bench-{rows // 2:07}"
+    large = _against_bare(sandbox, ["/backups", link, one])
     return [
+        Figure(f"GET /backups, {_SMALL} rows, against a bare route", small["/backups"], "x", ">= 0.5"),
+        Figure(f"GET /backups, {rows:,} rows, the same", large["/backups"], "x"),
+        Figure(f"GET /status/{{id}}, {rows:,} rows, the same", large[link], "x", ">= 0.65"),
+        Figure(f"GET /backups/{{id}}, {rows:,} rows, the same", large[one], "x", ">= 0.65"),
         Figure(f"GET /backups, {_SMALL} rows", few["list"], "a second", ">= 700"),
         Figure(f"GET /backups, {rows:,} rows", many["list"], "a second"),
         Figure("  ratio of the two", many["list"] / few["list"], "x", ">= 0.8"),
@@ -61,32 +72,44 @@ def lists(sandbox: Sandbox, rows: int) -> list[Figure]:
     ]
 
 
+def _against_bare(sandbox: Sandbox, paths: Sequence[str]) -> dict[str, float]:
+    """Return for each path how its rate stands to that of a plain route that does nothing: one client, in turns."""
+    connection = Connection(sandbox.facts)
+    ratios: dict[str, list[float]] = {path: [] for path in paths}
+    with bare(sandbox) as url:
+        nothing = _get(Connection(sandbox.facts, url), PATH)
+        for _ in range(_TURNS):
+            for path, found in ratios.items():
+                found.append(_rate(_get(connection, path), _TURN_SECONDS) / _rate(nothing, _TURN_SECONDS))
+    return {path: median(found) for path, found in ratios.items()}
+
+
+def _get(connection: Connection, path: str) -> Callable[[], object]:
+    def send() -> None:
+        status, answer = connection.request("GET", path)
+        if status != 200:
+            raise SandboxError(f"GET {path} gave {status}: {answer}")
+
+    return send
+
+
 def _rates(sandbox: Sandbox, link: str) -> dict[str, float]:
     connection = Connection(sandbox.facts)
-
-    def get(path: str) -> Callable[[], object]:
-        def send() -> None:
-            status, answer = connection.request("GET", path)
-            if status != 200:
-                raise SandboxError(f"GET {path} gave {status}: {answer}")
-
-        return send
-
     requests: dict[str, Callable[[], object]] = {
-        "list": get("/backups"),
-        "page 100": get("/backups?page=100"),
-        "status": get(link),
+        "list": _get(connection, "/backups"),
+        "page 100": _get(connection, "/backups?page=100"),
+        "status": _get(connection, link),
         "token": connection.token,
     }
     return {name: median(_rate(send) for _ in range(3)) for name, send in requests.items()}
 
 
-def _rate(send: Callable[[], object]) -> float:
+def _rate(send: Callable[[], object], seconds: float = _SECONDS) -> float:
     """Return how often a second this can be done, one after the other."""
     for _ in range(50):
         send()
     count, began = 0, time.perf_counter()
-    while (took := time.perf_counter() - began) < _SECONDS:
+    while (took := time.perf_counter() - began) < seconds:
         send()
         count += 1
     return count / took

@@ -329,3 +329,24 @@ def test_clients_that_cannot_be_are_422(api: TestClient, body: dict[str, Any]) -
     answer = api.post("/clients", json=body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"][0] == "body"
+
+
+def test_one_of_each_list_can_be_asked_for_alone(api: TestClient, mysql: FakeMysqlService) -> None:
+    mysql.on_disk = {"one": manifest("one", 1)}
+    job = api.post("/restores", json={"id": "one", "target": "folder"})
+    assert job.status_code == 202, job.text
+    [restore] = api.get("/restores").json()["items"]
+    assert api.get(f"/restores/{restore['id']}").json() == restore
+    [process] = api.get("/processes").json()["items"]
+    for key in (process["id"], process["command_id"]):
+        assert api.get(f"/processes/{key}").json() == process
+    [client] = api.get("/clients").json()["items"]
+    assert api.get(f"/clients/{client['id']}").json() == client
+    for path in ("/restores/2", "/restores/x", f"/restores/{'9' * 30}", "/processes/x", "/clients/x"):
+        assert api.get(path).status_code == 404, path
+
+
+def test_a_refused_restore_says_so_in_its_status_at_both_addresses(api: TestClient) -> None:
+    for path in ("/restore", "/restores"):
+        answer = api.post(path, json={"id": "none", "target": "folder"})
+        assert (answer.status_code, answer.json()["status"]) == (404, answer.json()["detail"])
