@@ -10,7 +10,7 @@ PYTHON := $(VENV)/bin/python
 OF_BINARIES := build/binaries/venv/bin/python
 SUITE := bookworm
 # A process for each core, and all tests of a file in one of them: they share what is costly to make. The longest first.
-IN_PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder -p tests.by_file
+IN_PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder -p tests.support.by_file
 PACKAGES := dbcalm dbcalm_cmd dbcalm_cmd_client dbcalm_mariadb_cmd dbcalm_mariadb_cmd_client
 # Where the libraries were found is the machine's business: the lock files name none of it.
 LOCK := $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \

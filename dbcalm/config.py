@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from dbcalm.errors import InvalidConfig
-from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, ConfigError
-from dbcalm_mariadb_cmd.config_keys import load as load_keys
+from dbcalm_mariadb_cmd.config.keys import DEFAULT_CONFIG, ConfigError
+from dbcalm_mariadb_cmd.config.keys import load as load_keys
 
 SHORTEST_KEY = 32
 """Bytes of the key that signs tokens: those of the shortest hash that signs."""

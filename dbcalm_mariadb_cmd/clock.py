@@ -8,8 +8,8 @@ days. All of this is told by the journal, so it holds over a restart.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dbcalm_mariadb_cmd.amounts import minute, span
-from dbcalm_mariadb_cmd.shapes import is_time
+from dbcalm_mariadb_cmd.command.amounts import minute, span
+from dbcalm_mariadb_cmd.command.shapes import is_time
 
 STEADY = timedelta(hours=48)
 """How long the clock must have been steady; also the longest step from one event to the next that is no jump."""

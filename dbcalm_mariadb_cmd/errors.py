@@ -5,7 +5,7 @@ JobFailed    while a job ran; becomes the journal's end of the job
 BackupFault  a JobFailed that says that a backup is not what it should be
 """
 
-from dbcalm_mariadb_cmd.failures import Failure
+from dbcalm_mariadb_cmd.builder.tool_errors import Failure
 
 
 class Refused(Exception):

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from dbcalm_cmd.process import Server, allowed_uids, listening_socket
-from dbcalm_mariadb_cmd import runner, warming
 from dbcalm_mariadb_cmd.adapter.frozen import load_all
-from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, ConfigError, load
-from dbcalm_mariadb_cmd.handlers import Desk
-from dbcalm_mariadb_cmd.preflight import unusable_folders
-from dbcalm_mariadb_cmd.settings import Settings
+from dbcalm_mariadb_cmd.config.keys import DEFAULT_CONFIG, ConfigError, load
+from dbcalm_mariadb_cmd.config.settings import Settings
+from dbcalm_mariadb_cmd.dispatch.handlers import Desk
+from dbcalm_mariadb_cmd.preflight.checks import unusable_folders
+from dbcalm_mariadb_cmd.supervisor import runner, standby_worker
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
         return runner.main(Path(sys.argv[2]), *map(int, sys.argv[3:]))
     if sys.argv[1:2] == ["warm"]:
         load_all()
-        return warming.main(Path(sys.argv[2]), int(sys.argv[3]))
+        return standby_worker.main(Path(sys.argv[2]), int(sys.argv[3]))
     try:
         path = Path(os.environ.get("DBCALM_CONFIG") or DEFAULT_CONFIG)
         settings = load(Settings, path)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dbcalm_cmd.wire import Command
 from dbcalm_cmd_client import Answer, call
-from dbcalm_mariadb_cmd.command import (
+from dbcalm_mariadb_cmd.command.requests import (
     AcknowledgeJob,
     AdoptBackup,
     BringBack,
@@ -34,7 +34,7 @@ from dbcalm_mariadb_cmd.command import (
     UndeleteBackup,
     VerifyBackup,
 )
-from dbcalm_mariadb_cmd.shapes import legible
+from dbcalm_mariadb_cmd.command.shapes import legible
 
 _LOOKING_SECONDS = 10.0
 """How long a look at the disk may take: lists wait for it."""

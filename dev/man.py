@@ -20,7 +20,7 @@ from dbcalm.cli import main as program
 from dbcalm_cmd import service as root_service
 from dbcalm_cmd.settings import FORMS, Settings
 from dbcalm_mariadb_cmd import service as mysql_service
-from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, KEYS
+from dbcalm_mariadb_cmd.config.keys import DEFAULT_CONFIG, KEYS
 
 _NAME = "dbcalm"
 ORDERS = DEFAULT_CONFIG.parent / "cmd.toml"

@@ -14,7 +14,7 @@ from dbcalm.api.deps import Application
 from dbcalm.api.failures import http_failure, malformed, refused
 from dbcalm.api.guard import Guard
 from dbcalm.api.openapi import add_pages
-from dbcalm.domain.services import Services
+from dbcalm.domain.services.assembly import Services
 from dbcalm.errors import DBCalmError
 
 _STOP_SECONDS = 0.5

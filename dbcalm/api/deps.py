@@ -11,16 +11,16 @@ from starlette.requests import Request
 from dbcalm.api import tokens
 from dbcalm.api.events import Streams
 from dbcalm.api.pool import Pool
-from dbcalm.domain import services
-from dbcalm.domain.listing import Listing, parse
-from dbcalm.domain.listing import Query as Asked
+from dbcalm.domain.model.listing import Listing, parse
+from dbcalm.domain.model.listing import Query as Asked
+from dbcalm.domain.services import assembly
 
 
 @dataclass
 class Application:
     """What every route can reach."""
 
-    services: services.Services
+    services: assembly.Services
     tokens: tokens.Tokens
     ordinary: Pool = field(default_factory=lambda: Pool(threads=16, waiting=200))
     passwords: Pool = field(default_factory=lambda: Pool(threads=2, waiting=20))
@@ -37,7 +37,7 @@ async def _application(request: Request) -> Application:
     return application_of(request)
 
 
-async def _services(request: Request) -> services.Services:
+async def _services(request: Request) -> assembly.Services:
     return application_of(request).services
 
 
@@ -46,7 +46,7 @@ async def _address(request: Request) -> str:
 
 
 App = Annotated[Application, Depends(_application)]
-Services = Annotated[services.Services, Depends(_services)]
+Services = Annotated[assembly.Services, Depends(_services)]
 Address = Annotated[str, Depends(_address)]
 """Where the request comes from; "" where that is not known."""
 

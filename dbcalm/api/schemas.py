@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from typing_extensions import TypeAliasType
 
-from dbcalm.domain.backups import HIGHEST_LEVEL
-from dbcalm.domain.passwords import LONGEST_PASSWORD
-from dbcalm.domain.scopes import SCOPES, WILDCARDS
-from dbcalm_mariadb_cmd.command import LEVELS, LONGEST_REASON
-from dbcalm_mariadb_cmd.keys import LONGEST_IDENTITY
+from dbcalm.domain.model.scopes import SCOPES, WILDCARDS
+from dbcalm.domain.rules.passwords import LONGEST_PASSWORD
+from dbcalm.domain.services.backups import HIGHEST_LEVEL
+from dbcalm_mariadb_cmd.command.age_keys import LONGEST_IDENTITY
+from dbcalm_mariadb_cmd.command.requests import LEVELS, LONGEST_REASON
 
 _LARGEST_INTEGER = 2**53 - 1  # The largest that JSON carries everywhere.
 

@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from dbcalm.api.deps import application_of
 from dbcalm.api.pool import Pool
-from dbcalm.domain.entities import Caller, Grant
-from dbcalm.domain.scopes import SCOPES, WILDCARDS, allows
+from dbcalm.domain.model.entities import Caller, Grant
+from dbcalm.domain.model.scopes import SCOPES, WILDCARDS, allows
 from dbcalm.errors import NotAllowed, NotAuthenticated
 
 

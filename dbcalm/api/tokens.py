@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jose import jwk, jwt
 from jose.exceptions import JOSEError
 
-from dbcalm.domain.entities import Grant
+from dbcalm.domain.model.entities import Grant
 from dbcalm.errors import NotAuthenticated
 
 LIFETIME = 3600

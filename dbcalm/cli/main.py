@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from dbcalm import __version__, logger
-from dbcalm.cli import completion
+from dbcalm.cli.commands.host import completion
 from dbcalm.errors import Busy, DBCalmError
 
 _TRY_LATER = 75  # EX_TEMPFAIL, as in sysexits.h
@@ -23,23 +23,27 @@ _JOBS = ("backup", "cleanup", "replaced", "restore", "verify")
 
 COMMANDS = {
     "setup": ("setup.command", "setup", "Check this host, and set up what a first backup needs."),
-    "backup": ("backup", "app", "Make a backup."),
-    "backups": ("backups", "app", "The backups that there are."),
-    "restore": ("restores", "restore", "Restore a backup with all that it builds on."),
-    "verify": ("verify", "verify", "Prove that a backup comes back."),
-    "restores": ("restores", "app", "The restores that there were."),
-    "replaced": ("replaced", "app", "What restores have replaced, and bringing it back."),
-    "status": ("status", "status", "Tell whether all is well, and what needs attention first."),
-    "schedules": ("schedules", "app", "When which backup is made."),
-    "cleanup": ("cleanup", "cleanup", "Delete the chains of backups that have expired."),
-    "processes": ("processes", "app", "What jobs were run, and how they stand."),
-    "users": ("users", "app", "People who may use the API."),
-    "clients": ("clients", "app", "Programs that may use the API."),
-    "config": ("config", "app", "The configuration."),
-    "catalogue": ("catalogue", "app", "The catalogue, which can be made anew from the backups."),
+    "backup": ("commands.backups.backup", "app", "Make a backup."),
+    "backups": ("commands.backups.backups", "app", "The backups that there are."),
+    "restore": ("commands.backups.restores", "restore", "Restore a backup with all that it builds on."),
+    "verify": ("commands.backups.verify", "verify", "Prove that a backup comes back."),
+    "restores": ("commands.backups.restores", "app", "The restores that there were."),
+    "replaced": ("commands.backups.replaced", "app", "What restores have replaced, and bringing it back."),
+    "status": ("commands.host.status", "status", "Tell whether all is well, and what needs attention first."),
+    "schedules": ("commands.host.schedules", "app", "When which backup is made."),
+    "cleanup": ("commands.backups.cleanup", "cleanup", "Delete the chains of backups that have expired."),
+    "processes": ("commands.host.processes", "app", "What jobs were run, and how they stand."),
+    "users": ("commands.access.users", "app", "People who may use the API."),
+    "clients": ("commands.access.clients", "app", "Programs that may use the API."),
+    "config": ("commands.host.config", "app", "The configuration."),
+    "catalogue": (
+        "commands.backups.catalogue",
+        "app",
+        "The catalogue, which can be made anew from the backups.",
+    ),
     "server": ("main", "server", "Serve the API until SIGTERM."),
     "completion": (
-        "completion",
+        "commands.host.completion",
         "completion",
         "Print what a shell must read to complete commands and options.",
     ),
@@ -110,7 +114,7 @@ def _options(
 
 def server() -> None:
     """Serve the API until SIGTERM."""
-    from dbcalm.cli.server import run  # it loads what no other command needs
+    from dbcalm.cli.commands.host.server import run  # it loads what no other command needs
 
     run()
 

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dbcalm.domain.entities import Backup, Client, Process, Restore, Run, Schedule, User
-from dbcalm.domain.listing import Page, Query
-from dbcalm.domain.protection import Point
+from dbcalm.domain.model.entities import Backup, Client, Process, Restore, Run, Schedule, User
+from dbcalm.domain.model.listing import Page, Query
+from dbcalm.domain.rules.protection import Point
 from dbcalm_cmd.command import CronSchedule
 from dbcalm_cmd_client import Answer
 

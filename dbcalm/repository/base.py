@@ -11,7 +11,7 @@ from sqlalchemy import BindParameter, ColumnElement, Select, UnaryExpression, bi
 from sqlalchemy.sql.operators import custom_op
 from sqlmodel import SQLModel
 
-from dbcalm.domain.listing import Order, Page, Query, Value
+from dbcalm.domain.model.listing import Order, Page, Query, Value
 from dbcalm.repository.engine import Database
 from dbcalm.repository.prepared import Prepared
 from dbcalm.repository.tables import CountRow, columns_of, table_of

@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from dbcalm.domain.turns import is_due, turn_of
+from dbcalm.domain.rules.turns import is_due, turn_of
 
 _MOST_BYTES = 40
 

@@ -16,9 +16,9 @@ from dbcalm.api.deps import Address, App, Services
 from dbcalm.api.responses import shown
 from dbcalm.api.security import InTurn, InTurnForPasswords
 from dbcalm.api.tokens import LIFETIME
-from dbcalm.domain.auth import Auth
-from dbcalm.domain.entities import Grant
-from dbcalm.domain.scopes import KNOWN, allows
+from dbcalm.domain.model.entities import Grant
+from dbcalm.domain.model.scopes import KNOWN, allows
+from dbcalm.domain.services.access.auth import Auth
 from dbcalm.errors import InvalidGrant, InvalidRequest, Throttled, Unavailable, WrongCredentials
 
 router = APIRouter(tags=["auth"], route_class=InTurn)

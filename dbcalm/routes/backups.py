@@ -9,10 +9,10 @@ from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services, listed
 from dbcalm.api.responses import PROTECTED, shown
 from dbcalm.api.security import InTurn, authorized
-from dbcalm.domain import views
-from dbcalm.domain.backups import LISTING
-from dbcalm.domain.entities import Caller
-from dbcalm.domain.listing import Query
+from dbcalm.domain.model import views
+from dbcalm.domain.model.entities import Caller
+from dbcalm.domain.model.listing import Query
+from dbcalm.domain.services.backups import LISTING
 from dbcalm.errors import (
     Busy,
     Conflict,

@@ -10,9 +10,9 @@ from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services
 from dbcalm.api.responses import PROTECTED, shown
 from dbcalm.api.security import InTurn, authorized
-from dbcalm.domain import views
-from dbcalm.domain.entities import Caller
-from dbcalm.domain.processes import CLEANUP
+from dbcalm.domain.model import views
+from dbcalm.domain.model.entities import Caller
+from dbcalm.domain.services.processes import CLEANUP
 from dbcalm.errors import Busy, InvalidRequest, NotFound, ServiceFailed, Unavailable
 
 router = APIRouter(tags=["cleanup"], route_class=InTurn, responses=PROTECTED)

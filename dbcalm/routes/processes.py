@@ -11,11 +11,11 @@ from dbcalm.api.deps import App, Services, listed
 from dbcalm.api.events import Event, EventStream, Look
 from dbcalm.api.responses import PROTECTED, shown
 from dbcalm.api.security import InTurn, admit, authorized
-from dbcalm.domain import views
-from dbcalm.domain.entities import Caller, Process
-from dbcalm.domain.following import News
-from dbcalm.domain.listing import Query
-from dbcalm.domain.processes import LISTING
+from dbcalm.domain.model import views
+from dbcalm.domain.model.entities import Caller, Process
+from dbcalm.domain.model.listing import Query
+from dbcalm.domain.services.jobs.job_feed import News
+from dbcalm.domain.services.processes import LISTING
 from dbcalm.errors import Conflict, InvalidQuery, InvalidRequest, NotFound, ServiceFailed, Unavailable
 
 router = APIRouter(tags=["processes"], route_class=InTurn, responses=PROTECTED)

@@ -9,9 +9,9 @@ from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services
 from dbcalm.api.responses import PROTECTED, shown
 from dbcalm.api.security import InTurn, authorized
-from dbcalm.domain import views
-from dbcalm.domain.entities import Caller
-from dbcalm.domain.scopes import REPLACE
+from dbcalm.domain.model import views
+from dbcalm.domain.model.entities import Caller
+from dbcalm.domain.model.scopes import REPLACE
 from dbcalm.errors import Busy, Conflict, NotFound, ServiceFailed, Unavailable
 
 router = APIRouter(tags=["replaced"], route_class=InTurn, responses=PROTECTED)

@@ -9,10 +9,10 @@ from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services, listed
 from dbcalm.api.responses import PROTECTED, shown
 from dbcalm.api.security import InTurn, authorized
-from dbcalm.domain import views
-from dbcalm.domain.entities import Caller, Plan
-from dbcalm.domain.listing import Query
-from dbcalm.domain.schedules import LISTING, schedule_id
+from dbcalm.domain.model import views
+from dbcalm.domain.model.entities import Caller, Plan
+from dbcalm.domain.model.listing import Query
+from dbcalm.domain.services.schedules import LISTING, schedule_id
 from dbcalm.errors import Conflict, InvalidQuery, InvalidRequest, NotFound, RuleBroken, Unavailable
 
 router = APIRouter(tags=["schedules"], route_class=InTurn, responses=PROTECTED)

@@ -7,7 +7,7 @@ from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services
 from dbcalm.api.responses import PROTECTED, TOO_LONG, shown
 from dbcalm.api.security import InTurn, authorized
-from dbcalm.domain import views
+from dbcalm.domain.model import views
 
 router = APIRouter(tags=["status"], route_class=InTurn, responses=PROTECTED)
 public = APIRouter(tags=["status"], route_class=InTurn)

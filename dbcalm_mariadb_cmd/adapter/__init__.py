@@ -1,1 +1,1 @@
-"""Everything outside the process: kernel, files, journal, backup tool, database server."""
+"""Everything outside the process: kernel, files, backup tool."""

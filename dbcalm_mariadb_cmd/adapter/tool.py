@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import failures
 from dbcalm_mariadb_cmd.adapter.linux import die_with_parent
-from dbcalm_mariadb_cmd.adapter.small import append_to, small_text
-from dbcalm_mariadb_cmd.builder import Binlog, Engine
+from dbcalm_mariadb_cmd.adapter.secrets import redacted
+from dbcalm_mariadb_cmd.adapter.small_files import append_to, small_text
+from dbcalm_mariadb_cmd.builder import tool_errors
+from dbcalm_mariadb_cmd.builder.argv import Binlog, Engine
+from dbcalm_mariadb_cmd.command.shapes import Unsigned, fitted
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
-from dbcalm_mariadb_cmd.secrets import redacted
-from dbcalm_mariadb_cmd.shapes import Unsigned, fitted
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -191,7 +191,7 @@ def judge(return_code: int, last_line: str, tail: str, serious: str = "") -> Non
     it has not is looked for in the last lines of its log, and in those that were ``serious``."""
     if return_code == 0 and "completed OK!" in last_line:
         return
-    failure = failures.known(tail) or failures.known(serious)
+    failure = tool_errors.known(tail) or tool_errors.known(serious)
     cause = _cause(f"{serious}\n{tail}") or last_line
     if return_code < 0:
         said = f"the backup tool was ended by signal {-return_code}"

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from dbcalm_mariadb_cmd.adapter.tree import write_all
+from dbcalm_mariadb_cmd.adapter.files import write_all
 
 _MAGIC = b"XBSTCK01"
 _HEAD = struct.Struct("<8s2sI")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from dbcalm_mariadb_cmd.adapter.tree import size_of
+from dbcalm_mariadb_cmd.adapter.files import size_of
 from dev.bench_lib.connection import Connection
 from dev.bench_lib.figures import Figure
 from dev.sandbox_lib.errors import SandboxError

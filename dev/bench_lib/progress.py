@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from dbcalm_mariadb_cmd.adapter.tree import walk
-from dbcalm_mariadb_cmd.forms import stream_name
+from dbcalm_mariadb_cmd.adapter.files import walk
+from dbcalm_mariadb_cmd.builder.storage_format import stream_name
 from dev.bench_lib.connection import Connection
 from dev.bench_lib.figures import Figure
 from dev.bench_lib.jobs import change, load

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from dbcalm_mariadb_cmd.byhand import WHOLE
-from dbcalm_mariadb_cmd.warm import WARM
+from dbcalm_mariadb_cmd.storage.standby import WARM
+from dbcalm_mariadb_cmd.store.restore_instructions import WHOLE
 from dev.bench_lib.connection import Connection
 from dev.bench_lib.figures import Figure
 from dev.bench_lib.jobs import backup, change, load, written

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from dbcalm_cmd.settings import FORMS, Settings
-from dbcalm_mariadb_cmd.config_keys import KEYS
+from dbcalm_mariadb_cmd.config.keys import KEYS
 
 _WIDTH = 100
 

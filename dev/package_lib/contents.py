@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm.cli.completion import SHELLS, script
+from dbcalm.cli.commands.host.completion import SHELLS, script
 from dev import man
 from dev.package_lib import configuration, documents
 from dev.package_lib.errors import PackageError

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd import account
+from dbcalm_mariadb_cmd.preflight import account
 from dev.sandbox_lib import certificates, programs
 from dev.sandbox_lib.accounts import Account, Accounts
 

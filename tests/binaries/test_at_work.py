@@ -18,7 +18,7 @@ import pytest
 from dev.sandbox_lib.processes import all_processes, command_line
 from dev.sandbox_lib.services import API, MYSQL_SERVICE, ROOT_SERVICE, SERVICES
 from tests.integration.conftest import Rig
-from tests.patience import PATIENCE, eventually
+from tests.support.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.binaries
 

@@ -11,8 +11,8 @@ import pytest
 import typer.main
 
 from dbcalm.cli.main import COMMANDS, program
-from dbcalm.domain.entities import Plan
-from dbcalm.domain.schedules import _check
+from dbcalm.domain.model.entities import Plan
+from dbcalm.domain.services.schedules import _check
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("dbcalm", "dbcalm_cmd", "dbcalm_cmd_client", "dbcalm_mariadb_cmd", "dbcalm_mariadb_cmd_client")

@@ -8,9 +8,10 @@ import pytest
 from dbcalm.api.app import create_app
 from dbcalm.api.deps import Application
 from dbcalm.api.failures import STATUS
-from dbcalm.domain import backups, clients, processes, restores, schedules
-from dbcalm.domain.listing import COMPARISONS, NULL_TESTS, Listing
-from dbcalm.domain.scopes import SCOPES, WILDCARDS
+from dbcalm.domain.model.listing import COMPARISONS, NULL_TESTS, Listing
+from dbcalm.domain.model.scopes import SCOPES, WILDCARDS
+from dbcalm.domain.services import backups, processes, restores, schedules
+from dbcalm.domain.services.access import clients
 from dbcalm.routes import ALL
 from tests.docs.commands import CHECKOUT
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dbcalm_cmd.settings import Settings
-from dbcalm_mariadb_cmd.config_keys import KEYS
+from dbcalm_mariadb_cmd.config.keys import KEYS
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 CONFIG_YML = {name: key.default for name, key in KEYS.items()}

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from dbcalm.cli import main as program
 from dbcalm_cmd.settings import Settings
-from dbcalm_mariadb_cmd.config_keys import KEYS
+from dbcalm_mariadb_cmd.config.keys import KEYS
 from dev import man
 from tests.docs.commands import CHECKOUT
 

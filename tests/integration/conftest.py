@@ -16,13 +16,13 @@ from weakref import WeakSet
 
 import pytest
 
-from dbcalm_mariadb_cmd.manifest import MANIFEST, sealed, unsealed
+from dbcalm_mariadb_cmd.store.manifest import MANIFEST, sealed, unsealed
 from dev.demo_lib.data import checksums
 from dev.sandbox_lib import Sandbox, SandboxError
 from dev.sandbox_lib.database import Database
 from dev.sandbox_lib.processes import all_processes, command_line
 from dev.sandbox_lib.services import SERVICES
-from tests.patience import FOR_EVER, PATIENCE, eventually
+from tests.support.patience import FOR_EVER, PATIENCE, eventually
 
 SCHEMA = """
 CREATE DATABASE scratch; USE scratch;

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.able import own_view
-from tests.patience import PATIENCE
+from tests.support.able import own_view
+from tests.support.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[2]
 FILES = ("passwd", "group", "shadow", "gshadow", "login.defs", "nsswitch.conf")

@@ -12,7 +12,7 @@ import pytest
 from dbcalm_mariadb_cmd.clock import text_of
 from dev.sandbox_lib.services import MYSQL_SERVICE
 from tests.integration.conftest import KEPT_FOR_A_DAY, Rig
-from tests.patience import PATIENCE, eventually
+from tests.support.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 

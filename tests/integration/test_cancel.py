@@ -10,7 +10,7 @@ import pytest
 from dev.sandbox_lib.api import Api
 from dev.sandbox_lib.processes import all_processes, command_line
 from tests.integration.conftest import Rig
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

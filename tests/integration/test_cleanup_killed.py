@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dbcalm_mariadb_cmd.clock import text_of
-from dbcalm_mariadb_cmd.manifest import MANIFEST
+from dbcalm_mariadb_cmd.store.manifest import MANIFEST
 from dev.sandbox_lib.services import MYSQL_SERVICE
 from tests.integration.conftest import KEPT_FOR_A_DAY, Rig
 from tests.integration.test_faults import kill_service_and_runner
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from dbcalm_mariadb_cmd import restore, verify
-from dbcalm_mariadb_cmd.adapter.journal import Journal
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.errors import BackupFault
-from dbcalm_mariadb_cmd.jobs import Places, VerifyJob
-from dbcalm_mariadb_cmd.manifest import FILES, INSTRUCTIONS, MANIFEST, PROOF
+from dbcalm_mariadb_cmd.jobs.order import Places, VerifyJob
+from dbcalm_mariadb_cmd.restore import chain as restore
+from dbcalm_mariadb_cmd.store.journal import Journal
+from dbcalm_mariadb_cmd.store.manifest import FILES, INSTRUCTIONS, MANIFEST, PROOF
+from dbcalm_mariadb_cmd.verify import run as verify
 from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
 from tests.integration.test_verify import flip, in_a_page, recompute
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dbcalm_mariadb_cmd.mark import MARK
+from dbcalm_mariadb_cmd.store.mark import MARK
 from dev.sandbox_lib.services import API, MYSQL_SERVICE
-from tests.able import mounted
 from tests.integration.conftest import Rig, sandbox_with
-from tests.patience import eventually
+from tests.support.able import mounted
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ import pytest
 
 from dev.sandbox_lib import Sandbox
 from tests.docs.commands import Shell, matches, runnable
-from tests.patience import PATIENCE
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.integration.conftest import Rig
-from tests.patience import PATIENCE, eventually
+from tests.support.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 

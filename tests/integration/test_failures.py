@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from dbcalm_mariadb_cmd.adapter import tool
+from dbcalm_mariadb_cmd.builder.tool_errors import FAILURES
 from dbcalm_mariadb_cmd.errors import JobFailed
-from dbcalm_mariadb_cmd.failures import FAILURES
 from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.database import PLUGINS
 from dev.sandbox_lib.processes import all_processes, command_line
-from tests.able import mounted
 from tests.integration.conftest import Rig, sandbox_with
-from tests.patience import eventually
+from tests.support.able import mounted
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,7 @@ from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.api import Api
 from dev.sandbox_lib.processes import all_processes, command_line
 from tests.integration.conftest import Rig
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,7 @@ def kill_processes(rig: Rig, word: str) -> None:
 
 
 def kill_runner(rig: Rig) -> None:
-    kill_processes(rig, "dbcalm_mariadb_cmd.runner")
+    kill_processes(rig, "dbcalm_mariadb_cmd.supervisor.runner")
 
 
 def kill_tool(rig: Rig) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dev.sandbox_lib.processes import all_processes, command_line
-from tests.able import disk
 from tests.integration.conftest import Rig
-from tests.patience import eventually
+from tests.support.able import disk
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -137,7 +137,7 @@ def members(rig: Rig, word: str) -> list[int]:
     runners = [
         process.pid
         for process in all_processes()
-        if "dbcalm_mariadb_cmd.runner" in " ".join(command_line(process.pid))
+        if "dbcalm_mariadb_cmd.supervisor.runner" in " ".join(command_line(process.pid))
         and str(rig.sandbox.root) in " ".join(command_line(process.pid))
     ]
     found = []

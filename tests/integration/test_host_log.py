@@ -13,9 +13,9 @@ import pytest
 
 from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line
 from dev.sandbox_lib.services import API, MYSQL_SERVICE
-from tests.able import own_view
 from tests.integration.conftest import Rig
-from tests.patience import eventually
+from tests.support.able import own_view
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -92,7 +92,7 @@ def test_the_end_of_what_was_interrupted_is_told_by_whoever_settles_it(plain: Ri
         home = str(plain.sandbox.root)
         for process in all_processes():
             words = " ".join(command_line(process.pid))
-            if home in words and "dbcalm_mariadb_cmd.runner" in words:
+            if home in words and "dbcalm_mariadb_cmd.supervisor.runner" in words:
                 os.kill(process.pid, signal.SIGKILL)
         if service_too:
             plain.sandbox.restart(MYSQL_SERVICE)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dbcalm_mariadb_cmd.manifest import MANIFEST, sealed, unsealed
+from dbcalm_mariadb_cmd.store.manifest import MANIFEST, sealed, unsealed
 from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
 
 pytestmark = pytest.mark.integration

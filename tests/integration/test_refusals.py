@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.able import mounted
 from tests.integration.conftest import Rig, states
-from tests.patience import PATIENCE
+from tests.support.able import mounted
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.integration
 

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from dbcalm_mariadb_cmd.exchange import FACTS
-from dbcalm_mariadb_cmd.jobs import OURS_IN_DATA_DIR, REPLACED
-from dbcalm_mariadb_cmd.replace import DONE, FAILED, MOVED, MOVING, RETURNING, STOPPING
+from dbcalm_mariadb_cmd.jobs.order import OURS_IN_DATA_DIR, REPLACED
+from dbcalm_mariadb_cmd.restore.swap import FACTS
+from dbcalm_mariadb_cmd.restore.swap_job import DONE, FAILED, MOVED, MOVING, RETURNING, STOPPING
 from dev.sandbox_lib import Sandbox
 from dev.sandbox_lib.installation import account_sql
 from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line
 from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
-from tests.patience import PATIENCE, eventually
+from tests.support.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +66,7 @@ class Replacing(Rig):
         [found] = [
             process.pid
             for process in all_processes()
-            if "dbcalm_mariadb_cmd.runner" in (words := " ".join(command_line(process.pid)))
+            if "dbcalm_mariadb_cmd.supervisor.runner" in (words := " ".join(command_line(process.pid)))
             and str(self.sandbox.root) in words
         ]
         return found
@@ -571,8 +571,8 @@ _CUT_SHORT = """
 import os
 from pathlib import Path
 from dbcalm_mariadb_cmd import exchange, replace
-from dbcalm_mariadb_cmd.exchange import Facts
-from dbcalm_mariadb_cmd.jobs import read_order
+from dbcalm_mariadb_cmd.restore.swap import Facts
+from dbcalm_mariadb_cmd.jobs.order import read_order
 job = read_order(Path({folder!r}))
 left = {leave}
 def counted(call):

@@ -9,7 +9,7 @@ import pytest
 
 from dev.sandbox_lib.services import API, ROOT_SERVICE
 from tests.integration.conftest import Rig
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -9,12 +9,12 @@ import pytest
 
 from dbcalm_cmd.command import CronSchedule
 from dbcalm_cmd_client import CmdClient
-from dbcalm_mariadb_cmd.manifest import MANIFEST
+from dbcalm_mariadb_cmd.store.manifest import MANIFEST
 from dev.private_cron import PrivateCron, why_not
 from dev.sandbox_lib.errors import SandboxError
 from dev.sandbox_lib.services import API
 from tests.integration.conftest import Rig
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

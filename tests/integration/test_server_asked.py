@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Rig, sandbox_with
 
-from dbcalm_mariadb_cmd import preflight
-from dbcalm_mariadb_cmd.adapter import holders, server
-from dbcalm_mariadb_cmd.adapter.holders import holder
-from dbcalm_mariadb_cmd.builder import ENGINES, Binlog
+from dbcalm_mariadb_cmd.adapter.server import facts as server
+from dbcalm_mariadb_cmd.adapter.server import holders
+from dbcalm_mariadb_cmd.adapter.server.holders import holder
+from dbcalm_mariadb_cmd.builder.argv import ENGINES, Binlog
 from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.preflight import checks as preflight
 from dev.sandbox_lib.database import Database
+from tests.integration.conftest import Rig, sandbox_with
 
 FULL = {"type": "full"}
 USER = "dbcalm_backup@localhost"
@@ -222,10 +223,10 @@ class TestAnotherServerOfTheHost:
     def asked(self, rig: Rig, data: Path) -> str:
         """Return what user mysql is told of a directory."""
         code = (
-            "import sys; from pathlib import Path; from dbcalm_mariadb_cmd.adapter.holders import holder;"
+            "import sys; from pathlib import Path; from dbcalm_mariadb_cmd.adapter.server.holders import holder;"
             "print(holder(Path(sys.argv[1])))"
         )
-        checkout = Path(preflight.__file__).parents[1]
+        checkout = Path(preflight.__file__).parents[2]
         account = rig.sandbox.who.database
         python = str(rig.sandbox.root / "programs" / "venv" / "bin" / "python")
         done = subprocess.run(

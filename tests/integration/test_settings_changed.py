@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dbcalm_mariadb_cmd.manifest import Manifest, read_manifest
+from dbcalm_mariadb_cmd.store.manifest import Manifest, read_manifest
 from dev.sandbox_lib.database import PLUGINS
 from tests.integration.conftest import Rig, sandbox_with
 

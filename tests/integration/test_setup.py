@@ -25,9 +25,9 @@ from dev.sandbox_lib.api import Api
 from dev.sandbox_lib.processes import ENVIRONMENT, all_processes, command_line
 from dev.sandbox_lib.programs import launcher
 from dev.sandbox_lib.services import API, MYSQL_SERVICE, ROOT_SERVICE
-from tests.able import mounted, traced
 from tests.integration.conftest import states
-from tests.patience import PATIENCE, eventually
+from tests.support.able import mounted, traced
+from tests.support.patience import PATIENCE, eventually
 
 pytestmark = [
     pytest.mark.integration,

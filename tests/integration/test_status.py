@@ -14,7 +14,7 @@ import yaml
 
 from dev.sandbox_lib.services import API, MYSQL_SERVICE, ROOT_SERVICE
 from tests.integration.conftest import Rig, sandbox_with
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

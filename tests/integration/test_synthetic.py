@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import Rig
 from tests.integration.test_faults import kill_runner, kill_service_and_runner, kill_tool
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from dbcalm_mariadb_cmd.manifest import FILES, MANIFEST, PROOF, sealed, unsealed
+from dbcalm_mariadb_cmd.store.manifest import FILES, MANIFEST, PROOF, sealed, unsealed
 from dev.sandbox_lib.processes import all_processes, command_line
 from tests.integration.conftest import SCHEMA, Rig, sandbox_with
 from tests.integration.test_faults import kill_runner, kill_service_and_runner
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 

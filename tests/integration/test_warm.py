@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dbcalm_mariadb_cmd.warm import WARM
+from dbcalm_mariadb_cmd.storage.standby import WARM
 from dev.sandbox_lib.processes import all_processes, command_line, wait_until
 from tests.integration.conftest import SMALL_SHOP, Rig, sandbox_with
-from tests.patience import eventually
+from tests.support.patience import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +46,11 @@ class Warmed(Rig):
     def makers(self) -> list[int]:
         home = str(self.sandbox.root)
         words = {process.pid: " ".join(command_line(process.pid)) for process in all_processes()}
-        return [pid for pid, line in words.items() if "dbcalm_mariadb_cmd.warming" in line and home in line]
+        return [
+            pid
+            for pid, line in words.items()
+            if "dbcalm_mariadb_cmd.supervisor.standby_worker" in line and home in line
+        ]
 
     def steps(self) -> int:
         """Return how many links the last making of the warm copy has prepared."""

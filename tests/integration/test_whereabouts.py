@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dbcalm_mariadb_cmd.manifest import Manifest, read_manifest
+from dbcalm_mariadb_cmd.store.manifest import Manifest, read_manifest
 from dev.sandbox_lib.installation import account_sql
 from tests.integration.conftest import Rig, sandbox_with
 

@@ -17,9 +17,9 @@ import yaml
 
 from dbcalm_cmd.settings import Settings
 from dbcalm_cmd.settings import load as load_orders
-from dbcalm_mariadb_cmd.config_keys import KEYS
-from dbcalm_mariadb_cmd.config_keys import load as load_configuration
-from dbcalm_mariadb_cmd.settings import Settings as MysqlSettings
+from dbcalm_mariadb_cmd.config.keys import KEYS
+from dbcalm_mariadb_cmd.config.keys import load as load_configuration
+from dbcalm_mariadb_cmd.config.settings import Settings as MysqlSettings
 from dev import man
 from dev.package_lib.documents import libraries
 from dev.package_lib.release import CHECKOUT, release

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dbcalm.repository.migrations.versions import MIGRATIONS
-from dbcalm_mariadb_cmd.account import BACKUP_USER
-from dbcalm_mariadb_cmd.builder import ENGINES
+from dbcalm_mariadb_cmd.builder.argv import ENGINES
+from dbcalm_mariadb_cmd.preflight.account import BACKUP_USER
 from dev.package_lib import deb as debian
 from dev.package_lib.release import CHECKOUT
 from tests.e2e.machine import base

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.patience import PATIENCE
+from tests.support.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[2]
 MOST_LINES_OF_ROOT = 850
@@ -60,7 +60,7 @@ def test_the_root_service_cannot_speak_to_a_network() -> None:
 
 
 def test_the_runner_needs_no_yaml_and_little_of_the_root_package() -> None:
-    loaded = loaded_by("dbcalm_mariadb_cmd.runner")
+    loaded = loaded_by("dbcalm_mariadb_cmd.supervisor.runner")
     assert {package_of(name) for name in loaded} == {"dbcalm_cmd", "dbcalm_mariadb_cmd"}
     assert {name for name in loaded if package_of(name) == "dbcalm_cmd"} == RUNNER_VOCABULARY
 
@@ -139,12 +139,6 @@ def test_the_folder_packaging_is_no_package() -> None:
     assert not (CHECKOUT / "packaging" / "__init__.py").exists()
 
 
-def test_no_two_files_of_tests_have_one_name() -> None:
-    # pytest would take the second for the first: the folders of tests are no packages.
-    names = [path.name for path in (CHECKOUT / "tests").rglob("test_*.py")]
-    assert len(set(names)) == len(names)
-
-
 @pytest.mark.parametrize("launcher", ["dbcalm.py", "dbcalm-cmd.py", "dbcalm-mariadb-cmd.py"])
 def test_launchers_hold_nothing_but_a_call(launcher: str) -> None:
     lines = [line for line in (CHECKOUT / launcher).read_text(encoding="utf-8").splitlines() if line]
@@ -152,9 +146,9 @@ def test_launchers_hold_nothing_but_a_call(launcher: str) -> None:
 
 
 MAY_OPEN = {
-    "adapter/small.py": {"open_regular", "read_small", "append_to", "new_file", "write_new"},
+    "adapter/small_files.py": {"open_regular", "read_small", "append_to", "new_file", "write_new"},
     # Files that were just made, in folders that were just made, or descriptors from small.py.
-    "adapter/tree.py": {
+    "adapter/files.py": {
         "write_synced",
         "sync_folder",
         "remove_tree",
@@ -164,21 +158,21 @@ MAY_OPEN = {
         "_read_file",
         "file_state",
     },
-    "pipeline.py": None,
-    "jobs.py": None,
-    "reports.py": {"log"},
-    "identity.py": {"_require_file", "_opens"},
-    "account.py": {"write"},
+    "storage/pipeline.py": None,
+    "jobs/order.py": None,
+    "dispatch/queries.py": {"log"},
+    "storage/age_identity.py": {"_require_file", "_opens"},
+    "preflight/account.py": {"write"},
     # The kernel's own files, locks, and the server's files that are locked.
     "adapter/linux.py": {"sync_file_system", "is_fixed", "mount_points"},
-    "adapter/journal.py": None,
-    "adapter/holders.py": {"_lock_on", "_read"},
-    "capacity.py": None,
-    "progress.py": {"_count"},
-    "warm.py": None,
-    "server_faults.py": {"_head", "_equal"},
-    "definitions.py": {"definition"},
-    "exchange.py": None,
+    "store/journal.py": None,
+    "adapter/server/holders.py": {"_lock_on", "_read"},
+    "adapter/resources.py": None,
+    "jobs/progress.py": {"_count"},
+    "storage/standby.py": None,
+    "verify/server_faults.py": {"_head", "_equal"},
+    "adapter/server/definitions.py": {"definition"},
+    "restore/swap.py": None,
 }
 OPENING = {"open", "read_bytes", "read_text", "write_bytes", "write_text"}
 
@@ -204,5 +198,5 @@ def test_small_files_are_read_and_written_by_small_py_alone() -> None:
             if allowed is not None and function not in allowed:
                 found.append(f"{name}:{line}: {function}() calls {call}")
     assert not found, (
-        "use dbcalm_mariadb_cmd.adapter.small: a pipe in a file's place must keep nobody waiting"
+        "use dbcalm_mariadb_cmd.adapter.small_files: a pipe in a file's place must keep nobody waiting"
     )

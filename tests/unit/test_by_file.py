@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENCE
+from tests.support.patience import PATIENCE
 
 CHECKOUT = Path(__file__).parents[2]
 FILES = {
@@ -19,7 +19,7 @@ FILES = {
 def test_it_names_files_failures_and_the_time_left(tmp_path: Path, processes: str) -> None:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    words = ["-p", "tests.by_file", "-p", "no:cacheprovider", "-n", processes, "--dist=loadfile"]
+    words = ["-p", "tests.support.by_file", "-p", "no:cacheprovider", "-n", processes, "--dist=loadfile"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, f"--rootdir={tmp_path}", tmp_path],
         cwd=tmp_path, env={"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENCE
+from tests.support.patience import PATIENCE
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 MOST_EXPOSED = {"dbcalm-api": 1.2, "dbcalm-cmd": 0.9, "dbcalm-mariadb-cmd": 0.7}

@@ -1,7 +1,7 @@
 """The part of ``dbcalm setup`` that is done as root: the backup tool's account in the database, and its option file.
 
 It runs before root becomes ``dbcalm``, opens no catalogue and no log, and takes what it does from root's own files
-alone. Everything about the account itself stands in ``dbcalm_mariadb_cmd.account``.
+alone. Everything about the account itself stands in ``dbcalm_mariadb_cmd.preflight.account``.
 """
 
 import os
@@ -12,7 +12,8 @@ from typing import Any
 
 from dbcalm.cli.setup.talk import Findings, Questions
 from dbcalm.errors import CannotStart
-from dbcalm_mariadb_cmd.account import (
+from dbcalm_mariadb_cmd.config.keys import load
+from dbcalm_mariadb_cmd.preflight.account import (
     BACKUP_USER,
     CAUSES,
     Account,
@@ -25,7 +26,6 @@ from dbcalm_mariadb_cmd.account import (
     require_own,
     write,
 )
-from dbcalm_mariadb_cmd.config_keys import load
 
 NAME = "backup user"
 

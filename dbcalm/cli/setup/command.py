@@ -14,20 +14,20 @@ import typer
 
 from dbcalm import config
 from dbcalm.api.certificate import Certificate
-from dbcalm.cli.output import say
+from dbcalm.cli.commands.host.status import api_answers
+from dbcalm.cli.common.output import say
+from dbcalm.cli.common.start import caller, settings
+from dbcalm.cli.common.system import services
 from dbcalm.cli.setup import first, host
 from dbcalm.cli.setup.account import Mender, Wish, require_root_or
 from dbcalm.cli.setup.first import Scheme, Wishes
 from dbcalm.cli.setup.talk import Findings, Questions, clock
-from dbcalm.cli.start import caller, settings
-from dbcalm.cli.status import api_answers
-from dbcalm.cli.system import services
 from dbcalm.config import Settings
-from dbcalm.domain import passwords
-from dbcalm.domain.services import Services
+from dbcalm.domain.rules import passwords
+from dbcalm.domain.services.assembly import Services
 from dbcalm.errors import CannotStart
 from dbcalm.logger import audit
-from dbcalm_mariadb_cmd.config_keys import load
+from dbcalm_mariadb_cmd.config.keys import load
 
 _EVERYWHERE = ("0.0.0.0", "::")
 

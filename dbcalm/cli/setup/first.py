@@ -7,20 +7,20 @@ from enum import StrEnum
 
 import typer
 
-from dbcalm.cli import waiting
+from dbcalm.cli.commands.access.users import ask_password
+from dbcalm.cli.common import waiting
+from dbcalm.cli.common.start import caller
 from dbcalm.cli.setup.talk import Findings, Questions, clock
-from dbcalm.cli.start import caller
-from dbcalm.cli.users import ask_password
-from dbcalm.domain import passwords
-from dbcalm.domain.advice import ADD_FULL
-from dbcalm.domain.backups import HIGHEST_LEVEL
-from dbcalm.domain.entities import RUNNING, Backup, Plan
-from dbcalm.domain.listing import Condition, Query
-from dbcalm.domain.processes import VERIFY
-from dbcalm.domain.schedules import describe
-from dbcalm.domain.services import Services
+from dbcalm.domain.model.advice import ADD_FULL
+from dbcalm.domain.model.entities import RUNNING, Backup, Plan
+from dbcalm.domain.model.listing import Condition, Query
+from dbcalm.domain.rules import passwords
+from dbcalm.domain.services.assembly import Services
+from dbcalm.domain.services.backups import HIGHEST_LEVEL
+from dbcalm.domain.services.processes import VERIFY
+from dbcalm.domain.services.schedules import describe
 from dbcalm.errors import Conflict
-from dbcalm_mariadb_cmd.amounts import size
+from dbcalm_mariadb_cmd.command.amounts import size
 
 DEFAULT_TIME = "02:30"
 

@@ -11,16 +11,16 @@ from typing import Any
 from dbcalm import config
 from dbcalm.api.certificate import RELOAD, Certificate, presented
 from dbcalm.api.listener import tls_context
-from dbcalm.cli.config import problems_of_files
+from dbcalm.cli.commands.host.config import problems_of_files
+from dbcalm.cli.commands.host.status import api_answers
 from dbcalm.cli.setup.talk import Findings
-from dbcalm.cli.status import api_answers
 from dbcalm.config import Settings
-from dbcalm.domain.jobs import asked, granted
-from dbcalm.domain.services import Services
-from dbcalm.domain.status import of_space
+from dbcalm.domain.services.assembly import Services
+from dbcalm.domain.services.jobs.jobs import asked, granted
+from dbcalm.domain.services.status import of_space
 from dbcalm.errors import CannotStart, DBCalmError, InvalidConfig
 from dbcalm_cmd_client import CmdClient
-from dbcalm_mariadb_cmd.amounts import size
+from dbcalm_mariadb_cmd.command.amounts import size
 from dbcalm_mariadb_cmd_client import MariadbCmdClient
 
 API, ROOT_SERVICE, MYSQL_SERVICE = "dbcalm-api", "dbcalm-cmd", "dbcalm-mariadb-cmd"

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 import typer
 
-from dbcalm.cli.output import printable
+from dbcalm.cli.common.output import printable
 from dbcalm.errors import DBCalmError
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite import insert as insert_or
 from sqlmodel import SQLModel
 
-from dbcalm.domain.entities import RUNNING
+from dbcalm.domain.model.entities import RUNNING
 from dbcalm.domain.ports import Cursor, Event
 from dbcalm.logger import log
 from dbcalm.repository.engine import Database
@@ -36,7 +36,7 @@ from dbcalm.repository.tables import (
     columns_of,
     table_of,
 )
-from dbcalm_mariadb_cmd.shapes import Unfit, fitted, legible
+from dbcalm_mariadb_cmd.command.shapes import Unfit, fitted, legible
 
 _KEPT_ASIDE = 100
 _LONGEST_ASIDE = 4000

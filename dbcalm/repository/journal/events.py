@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dbcalm_mariadb_cmd.command import valid_id, valid_job_id
-from dbcalm_mariadb_cmd.shapes import Between, Count, Seconds, Seq, Time, Where, fitted
+from dbcalm_mariadb_cmd.command.requests import valid_id, valid_job_id
+from dbcalm_mariadb_cmd.command.shapes import Between, Count, Seconds, Seq, Time, Where, fitted
 
 Id = Annotated[str, Where(valid_id, "the id of a backup")]
 JobId = Annotated[str, Where(valid_job_id, "the id of a job")]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from dbcalm.domain import times
+from dbcalm.domain.model import times
 from dbcalm.logger import log
 from dbcalm.repository.engine import opened
 from dbcalm.repository.recovery.sealed import TABLES, Copy, copy_of, homes, sync

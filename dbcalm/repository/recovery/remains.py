@@ -4,7 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dbcalm.domain import times
+from dbcalm.domain.model import times
 from dbcalm.logger import log
 from dbcalm.repository.engine import Database
 from dbcalm.repository.recovery.copies import Copies

@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
-from dbcalm.domain import times
+from dbcalm.domain.model import times
 from dbcalm.logger import log
 from dbcalm.repository.tables import CHANGES, EVERYTHING, ROWID, SEQUENCE, raw
 from dbcalm_cmd.process import utc_now

@@ -2,9 +2,9 @@
 
 from sqlalchemy import bindparam, exists, func, select
 
-from dbcalm.domain import times
-from dbcalm.domain.entities import Backup
-from dbcalm.domain.protection import Point
+from dbcalm.domain.model import times
+from dbcalm.domain.model.entities import Backup
+from dbcalm.domain.rules.protection import Point
 from dbcalm.repository.base import Repository
 from dbcalm.repository.engine import Database
 from dbcalm.repository.prepared import Prepared

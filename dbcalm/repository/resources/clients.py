@@ -3,7 +3,7 @@
 from sqlalchemy import bindparam
 from sqlmodel import col, select
 
-from dbcalm.domain.entities import Client
+from dbcalm.domain.model.entities import Client
 from dbcalm.repository.base import Repository
 from dbcalm.repository.engine import Database
 from dbcalm.repository.prepared import Prepared

@@ -2,7 +2,7 @@
 
 from sqlmodel import Session, col, delete, select
 
-from dbcalm.domain.entities import User
+from dbcalm.domain.model.entities import User
 from dbcalm.repository.engine import Database
 from dbcalm.repository.tables import CodeRow, UserRow
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import bindparam
 
-from dbcalm.domain.entities import Process
+from dbcalm.domain.model.entities import Process
 from dbcalm.repository.base import Repository
 from dbcalm.repository.engine import Database
 from dbcalm.repository.prepared import Prepared

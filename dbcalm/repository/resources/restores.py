@@ -1,6 +1,6 @@
 """Restores, whatever became of them."""
 
-from dbcalm.domain.entities import Restore
+from dbcalm.domain.model.entities import Restore
 from dbcalm.repository.base import Repository
 from dbcalm.repository.engine import Database
 from dbcalm.repository.tables import RestoreRow

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, bindparam, func, literal, true
 from sqlalchemy import select as rows_of
 from sqlmodel import Session, col, select
 
-from dbcalm.domain.entities import RUNNING, SUCCESS, Run, Schedule
+from dbcalm.domain.model.entities import RUNNING, SUCCESS, Run, Schedule
 from dbcalm.repository.base import Repository
 from dbcalm.repository.engine import Database
 from dbcalm.repository.prepared import Prepared

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
-from dbcalm.domain.entities import User
+from dbcalm.domain.model.entities import User
 from dbcalm.repository.base import Repository
 from dbcalm.repository.engine import Database
 from dbcalm.repository.prepared import Prepared

@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dbcalm_fakes import KEY, FakeMysqlService, FakeRootService, HandClock
 from fastapi import FastAPI
 from served import fits
 from starlette.testclient import TestClient
@@ -14,14 +13,15 @@ from starlette.testclient import TestClient
 from dbcalm.api.app import create_app
 from dbcalm.api.deps import Application
 from dbcalm.api.tokens import Tokens
-from dbcalm.domain.entities import Caller, Grant
-from dbcalm.domain.retention import Rules
-from dbcalm.domain.services import Services, assemble
-from dbcalm.domain.zone import HostZone
+from dbcalm.domain.model.entities import Caller, Grant
+from dbcalm.domain.model.zone import HostZone
+from dbcalm.domain.rules.retention import Rules
+from dbcalm.domain.services.assembly import Services, assemble
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.engine import Database
 from dbcalm.repository.recovery.opening import open_database
 from dbcalm.routes import ALL
+from tests.support.dbcalm_fakes import KEY, FakeMysqlService, FakeRootService, HandClock
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from dbcalm.domain.entities import Backup, Client, Process, Restore, Schedule, User
-from dbcalm.domain.listing import Query
+from dbcalm.domain.model.entities import Backup, Client, Process, Restore, Schedule, User
+from dbcalm.domain.model.listing import Query
 from dbcalm.repository.catalogue import Catalogue
 from dbcalm.repository.recovery.opening import open_database, open_or_replace
 from dbcalm.repository.tables import METADATA

@@ -12,7 +12,7 @@ from dbcalm import config
 from dbcalm.config import Settings
 from dbcalm.errors import InvalidConfig
 from dbcalm.logger import audit, audited, log, masked, start_logging
-from dbcalm_mariadb_cmd.config_keys import DEFAULT_CONFIG, KEYS
+from dbcalm_mariadb_cmd.config.keys import DEFAULT_CONFIG, KEYS
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What DBCalm speaks of: entities, lists of them, and the forms of names and times."""

@@ -1,0 +1,1 @@
+"""The database server: asked, found, and run on restored data."""

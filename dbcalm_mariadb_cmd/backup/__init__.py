@@ -1,0 +1,1 @@
+"""Making backups: taken, rolled up, adopted."""

@@ -1,0 +1,1 @@
+"""Pure functions: command lines, SQL, formats, and the meaning of what the tools print."""

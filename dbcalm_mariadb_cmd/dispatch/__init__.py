@@ -1,0 +1,1 @@
+"""Who answers which command: the whitelist, and what needs no job."""

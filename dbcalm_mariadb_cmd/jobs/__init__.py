@@ -1,0 +1,1 @@
+"""What a job's process is told to do, and what it tells of itself."""

@@ -1,0 +1,1 @@
+"""Restores, to a folder and in place."""

@@ -1,0 +1,1 @@
+"""How the bytes of a backup are stored: folders and streams, compressed and encrypted."""

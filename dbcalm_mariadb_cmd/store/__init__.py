@@ -1,0 +1,1 @@
+"""What is kept on disk about backups and jobs: manifests, proofs, holds, the journal."""

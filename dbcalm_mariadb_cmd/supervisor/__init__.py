@@ -1,0 +1,1 @@
+"""Jobs from their acceptance to their end: one at a time, each in a process of its own."""

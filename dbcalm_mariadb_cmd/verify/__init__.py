@@ -1,0 +1,1 @@
+"""Proving that a backup restores."""
