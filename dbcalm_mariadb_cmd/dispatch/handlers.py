@@ -65,8 +65,10 @@ _ACCEPTED, _CONFLICT = 202, 409
 _WAITERS_AT_ONCE = 8
 _MOST_TOLD = 900_000
 _PURGE_SECONDS, _PURGE_SECONDS_AT_ONCE = 60.0, 3.0
-_REMOVAL_SECONDS = 5.0
 """How often the trash is looked through; the latter without a delay, for what a clean-up deletes."""
+
+_REMOVAL_SECONDS = 5.0
+"""How long the end of the service waits for a removal under way."""
 
 
 class Desk:
