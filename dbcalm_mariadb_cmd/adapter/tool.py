@@ -41,6 +41,9 @@ _PAGE = b"; hex "
 CORRUPTED = "innodb_corrupted_pages"
 """A file of a backup that is none: it lists the pages of the server that could not be read well."""
 
+_END_OF_LOG = re.compile(r"InnoDB: End of log at LSN=(\d+)")
+"""How a prepare of mariadb-backup says how far it could read the redo log (10.11 and 11.8; 10.5 says nothing)."""
+
 _IN_INFO = re.compile(
     r"^binlog_pos = filename '([^']+)', position '(\d+)'(?:, GTID of the last change '([^']*)')?", re.M
 )
@@ -55,6 +58,24 @@ class Checkpoints:
     from_lsn: Unsigned
     to_lsn: Unsigned
     last_lsn: Unsigned
+
+
+class LogEnd:
+    """How far a prepare could read the redo log of a backup, as it says itself. Damage in the middle of the log looks
+    like its end to the tool, which goes on without a word."""
+
+    def __init__(self) -> None:
+        self._lsn: int | None = None
+
+    def follow(self, line: str) -> None:
+        """Take a line of the tool's log."""
+        if found := _END_OF_LOG.search(line):
+            self._lsn = int(found[1])
+
+    def before(self, last_lsn: int) -> int | None:
+        """Return where the log ended, if that is before ``last_lsn``, up to which the tool had copied it. None where it
+        did not, or where this version of the tool does not say."""
+        return self._lsn if self._lsn is not None and self._lsn < last_lsn else None
 
 
 class Serious:

@@ -205,7 +205,27 @@ def _prepare(manifest: Manifest, argv: list[str], output: tool.Output, progress:
     work = _APPLYING_TAKES * applied
     progress.phase(f"preparing {manifest.id}", work, applied, _STARTING_SECONDS, _ENDING_SECONDS)
     with _blaming(manifest, "prepared"):
-        tool.run(argv, output, lambda _line: None, lock, partial(progress.follow, counted="rchar"))
+        end = tool.LogEnd()
+        try:
+            tool.run(argv, output, end.follow, lock, partial(progress.follow, counted="rchar"))
+        except JobFailed as failure:
+            # Pages that are newer than a log that ends too early may stop the tool: that is what follows, no cause.
+            if not is_of_host(failure.return_code, failure.failure):
+                _require_log(manifest, end)
+            raise
+        _require_log(manifest, end)
+
+
+def _require_log(manifest: Manifest, end: tool.LogEnd) -> None:
+    """Raise BackupFault if the tool could not read the backup's redo log to its end: it takes damage for the end and
+    says that all went well, and the last changes are missing."""
+    if (stopped := end.before(manifest.last_lsn)) is not None:
+        raise BackupFault(
+            manifest.id,
+            APPLIES,
+            f"backup {manifest.id} lacks its last changes: its redo log (ib_logfile0) is damaged after LSN {stopped}, "
+            f"and goes on to {manifest.last_lsn}; restore another backup, and make a full one with: dbcalm backup full",
+        )
 
 
 @contextmanager

@@ -340,3 +340,20 @@ def test_a_python_tool_can_be_judged_too(run: Callable[..., list[str]], number: 
     source = f"import os, signal; signal.signal({number}, signal.SIG_DFL); os.kill(os.getpid(), {number})"
     with pytest.raises(JobFailed, match=f"signal {number}"):
         run(source, program)
+
+
+@pytest.mark.parametrize(
+    ("lines", "last", "before"),
+    [
+        (["InnoDB: End of log at LSN=46754"], 46754, None),
+        (["2026-12-01  4:21:45 0 [Note] InnoDB: End of log at LSN=46753"], 46754, 46753),
+        (["InnoDB: End of log at LSN=46800"], 46754, None),
+        (["InnoDB: Starting crash recovery from checkpoint LSN=44404", "completed OK!"], 46754, None),
+    ],
+    ids=["its end", "before its end", "prepared already", "not said"],
+)
+def test_a_log_that_ends_before_its_end_is_known(lines: list[str], last: int, before: int | None) -> None:
+    end = tool.LogEnd()
+    for line in lines:
+        end.follow(line)
+    assert end.before(last) == before
