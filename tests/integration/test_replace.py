@@ -539,10 +539,10 @@ def test_a_server_that_is_started_in_the_middle_refuses_and_harms_nothing(rig: R
         rig.sandbox.stop_db()
         os.kill(service.pid, signal.SIGSTOP)  # It shall not go on with the job before we have looked.
         program = _CUT_SHORT.format(folder=str(rig.jobs / "jobs" / accepted["pid"]), leave=leave)
-        python = Path(__file__).parents[2] / ".venv/bin/python"
+        programs = rig.sandbox.layout.programs  # Its user may not enter the checkout.
         subprocess.run(
-            [*rig.sandbox.who.database.drop(), python, "-c", program],
-            env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}, cwd="/", check=True,
+            [*rig.sandbox.who.database.drop(), programs / "venv/bin/python", "-c", program],
+            env=ENVIRONMENT, cwd=programs, check=True,
         )  # fmt: skip
         assert not (rig.data / "ibdata1").exists()
         assert (rig.data / "ib_logfile0").exists()
@@ -570,7 +570,7 @@ def test_a_server_that_is_started_in_the_middle_refuses_and_harms_nothing(rig: R
 _CUT_SHORT = """
 import os
 from pathlib import Path
-from dbcalm_mariadb_cmd import exchange, replace
+from dbcalm_mariadb_cmd.restore import swap, swap_job
 from dbcalm_mariadb_cmd.restore.swap import Facts
 from dbcalm_mariadb_cmd.jobs.order import read_order
 job = read_order(Path({folder!r}))
@@ -584,10 +584,10 @@ def counted(call):
         call(*paths)
     return move
 for name in ("rename_new", "exchange_names"):
-    setattr(exchange, name, counted(getattr(exchange, name)))
-work = replace._Work(job, None)
+    setattr(swap, name, counted(getattr(swap, name)))
+work = swap_job._Work(job, None)
 work._exchange.begin(Facts(job.restore_id, "base", "2026-11-23T03:00:00.000000Z", job.job_id))
-work._enter(replace.MOVING, "exchanging the data")
+work._enter(swap_job.MOVING, "exchanging the data")
 work._exchange.forward()
 raise SystemExit("the exchange has fewer steps")
 """

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from served import fits
 from starlette.testclient import TestClient
 
 from dbcalm.api.app import create_app
@@ -22,6 +21,7 @@ from dbcalm.repository.engine import Database
 from dbcalm.repository.recovery.opening import open_database
 from dbcalm.routes import ALL
 from tests.support.dbcalm_fakes import KEY, FakeMysqlService, FakeRootService, HandClock
+from tests.support.served import fits
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from jose import jwt
-from served import SERVED, Served
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message
 
@@ -21,6 +20,7 @@ from dbcalm.domain.rules import passwords
 from dbcalm.domain.services.assembly import Services
 from dbcalm.errors import NotAuthenticated
 from tests.support.dbcalm_fakes import KEY, FakeMysqlService, HandClock, manifest
+from tests.support.served import SERVED, Served
 
 SCOPED = [(each, each.scope) for each in SERVED if each.scope is not None]
 MATRIX = pytest.mark.parametrize(("route", "scope"), SCOPED, ids=[each.name for each, _scope in SCOPED])

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import SERVED
 from starlette.testclient import TestClient
 
 from dbcalm import errors
 from dbcalm.api import examples, openapi
 from dbcalm.api.failures import STATUS
 from dbcalm.domain.services.assembly import Services
+from tests.support.served import SERVED
 
 ROUTES = {(each.method, each.path): each for each in SERVED}
 

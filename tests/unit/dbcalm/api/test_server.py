@@ -262,7 +262,7 @@ def test_many_requests_on_one_connection(running: Installation) -> None:
 SLOW_TO_SIGN_IN = """
 import os, time
 from pathlib import Path
-from dbcalm.domain import auth
+from dbcalm.domain.services.access import auth
 verify = auth.verify_password
 folder = Path(os.environ["DBCALM_CONFIG"]).parent
 def verify_slowly(*given):

@@ -148,8 +148,8 @@ def test_one_in_the_middle_is_begun_anew(lab: Lab, chain: list[Manifest]) -> Non
 
 _HOLDER = """
 import os, subprocess, sys, time
-from dbcalm_mariadb_cmd import warm
-warm.note_group(int(sys.argv[1]))
+from dbcalm_mariadb_cmd.storage import standby
+standby.note_group(int(sys.argv[1]))
 child = subprocess.Popen(["sleep", "3000"], pass_fds=(int(sys.argv[1]),))
 print(child.pid, flush=True)
 time.sleep(3000 if sys.argv[2] == "stays" else 0)
