@@ -25,7 +25,7 @@ demo: install ## back up, change, destroy and restore a private MariaDB through 
 	@dev/demo
 
 .PHONY: test
-test: install tools ## all tests, those with real services too; it says how long it takes
+test: install tools strangers ## all tests, those with real services too; it says how long it takes
 	@$(PYTHON) -m pytest $(IN_PARALLEL) --ignore=tests/binaries --ignore=tests/packages
 
 .PHONY: e2e
@@ -105,6 +105,7 @@ man: install ## write the manual pages into build/man, made from the commands an
 lock: install ## choose library versions anew and pin them with their hashes
 	@$(LOCK) --upgrade --output-file requirements.txt
 	@$(LOCK) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(subst pyproject.toml,dev/openapi/requirements.in,$(LOCK)) --upgrade --output-file dev/openapi/requirements.txt
 
 .PHONY: hooks
 hooks: ## let git run `make check` before every commit
@@ -123,6 +124,6 @@ install: $(VENV)/.installed
 $(VENV)/.installed: requirements-dev.txt | packages
 	@dev/prepare venv
 
-.PHONY: packages tools builders packagers judges
-packages tools builders packagers judges:
+.PHONY: packages tools builders packagers judges strangers
+packages tools builders packagers judges strangers:
 	@dev/prepare $@

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from dbcalm.api import schemas
 from dbcalm.api.security import TOKEN, scopes_of
 
 _STATIC = Path(__file__).parent / "static"
@@ -82,6 +83,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
     described["components"]["securitySchemes"][TOKEN.scheme_name] = TOKEN.model.model_dump(
         mode="json", by_alias=True, exclude_none=True
     )
+    # Read by hand, as JSON or as a form, so that the framework does not know of it.
+    described["components"]["schemas"]["TokenRequest"] = schemas.TokenRequest.model_json_schema()
     for name in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(name, None)
     return described

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, WithJsonSchema
 from typing_extensions import TypeAliasType
 
 from dbcalm.domain.model.scopes import SCOPES, WILDCARDS
@@ -48,8 +48,10 @@ class TokenRequest(Body):
     model_config = ConfigDict(json_schema_extra={"required": ["grant_type"]})
 
     grant_type: Annotated[
-        Text | None, Field(json_schema_extra={"enum": ["authorization_code", "client_credentials"]})
-    ] = None
+        Text | None,
+        WithJsonSchema({"type": "string", "enum": ["authorization_code", "client_credentials"]}),
+        Field(default_factory=lambda: None),  # A default would stand in the schema, which has none.
+    ]
     code: Text | None = None
     client_id: Text | None = None
     client_secret: Text | None = None

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Body
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Address, App, Services
-from dbcalm.api.responses import shown
+from dbcalm.api.responses import Ready, shown
 from dbcalm.api.security import InTurn, InTurnForPasswords
 from dbcalm.api.tokens import LIFETIME
 from dbcalm.domain.model.entities import Grant
@@ -38,9 +38,7 @@ def authorize(
     """Sign in with user name and password.
 
     The code that is returned earns one token, within a minute."""
-    return JSONResponse(
-        {"code": services.auth.authorize(body.username, body.password.get_secret_value(), address)}
-    )
+    return Ready({"code": services.auth.authorize(body.username, body.password.get_secret_value(), address)})
 
 
 @router.post(
@@ -52,7 +50,7 @@ def authorize(
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": schemas.TokenRequest.model_json_schema(),
+                    "schema": {"$ref": "#/components/schemas/TokenRequest"},
                     "examples": examples.TOKEN_REQUESTS,
                 }
             },
@@ -69,7 +67,7 @@ def token(
     wanted = _token_request(body)
     given = _granted(application.services.auth, wanted, request, address)
     grant = _narrowed(given, wanted.scope)
-    return JSONResponse(
+    return Ready(
         {
             "access_token": application.tokens.issue(grant),
             "token_type": "bearer",

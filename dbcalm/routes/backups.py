@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Security
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services, listed
-from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.responses import PROTECTED, Ready, shown
 from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain.model import views
 from dbcalm.domain.model.entities import Caller
@@ -59,7 +59,7 @@ def create_backup(
     job = services.backups.create(
         caller, body.type, body.id, body.from_backup_id, body.schedule_id, body.form, body.synthetic
     )
-    return JSONResponse(views.started(job, body.type), 202)
+    return Ready(views.started(job, body.type), 202)
 
 
 @router.get(
@@ -75,7 +75,7 @@ def list_backups(
 
     The newest come first. `query` takes id, from_backup_id, schedule_id, start_time, end_time, process_id, proof_level,
     proof_at and suspect; `order` takes id, start_time and end_time."""
-    return JSONResponse(views.page(services.backups.list(asked), views.backup))
+    return Ready(views.page(services.backups.list(asked), views.backup))
 
 
 @router.get(
@@ -88,7 +88,7 @@ def get_backup(services: Services, id: str) -> Response:
     """Show a backup.
 
     Only whole backups are known: one that failed is seen among the processes."""
-    return JSONResponse(views.backup(services.backups.require(id)))
+    return Ready(views.backup(services.backups.require(id)))
 
 
 @router.post(
@@ -122,7 +122,7 @@ def verify_backup(
     asked = body or schemas.VerifyRequest()
     identity = None if asked.identity is None else asked.identity.get_secret_value()
     job = services.backups.verify(caller, id, asked.level, identity=identity)
-    return JSONResponse(views.started(job, "verify"), 202)
+    return Ready(views.started(job, "verify"), 202)
 
 
 @router.delete(
@@ -157,7 +157,7 @@ def hold_backup(
     """Keep a backup from being deleted.
 
     It and its chain stay, whatever the rules say, until `until` or, without it, until it is released."""
-    return JSONResponse(views.backup(services.backups.hold(caller, id, body.reason, body.until)))
+    return Ready(views.backup(services.backups.hold(caller, id, body.reason, body.until)))
 
 
 @router.delete(
@@ -171,7 +171,7 @@ def release_backup(
     """End the hold of a backup.
 
     It is kept as long as the rules keep it."""
-    return JSONResponse(views.backup(services.backups.release(caller, id)))
+    return Ready(views.backup(services.backups.release(caller, id)))
 
 
 @router.post(
@@ -190,7 +190,7 @@ def undelete_backup(
     That is possible at least until its `purge_at`. What it builds on must be brought back first. Where several of the
     same id were deleted, `deleted_at` says which; without it the last one comes back."""
     deleted_at = None if body is None else body.deleted_at
-    return JSONResponse(views.backup(services.backups.undelete(caller, id, deleted_at)))
+    return Ready(views.backup(services.backups.undelete(caller, id, deleted_at)))
 
 
 @router.get(
@@ -204,4 +204,4 @@ def list_trash(services: Services) -> Response:
 
     The last deleted come first."""
     found, more = services.backups.deleted()
-    return JSONResponse({"items": [views.deleted(facts) for facts in found], "more": more})
+    return Ready({"items": [views.deleted(facts) for facts in found], "more": more})

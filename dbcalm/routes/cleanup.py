@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Security
 from fastapi import Query as QueryParameter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services
-from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.responses import PROTECTED, Ready, shown
 from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain.model import views
 from dbcalm.domain.model.entities import Caller
@@ -44,7 +44,7 @@ def create_cleanup(
     With a schedule only those that have a backup of it. `deleting` names the backups; they go into the trash, from
     where they can be brought back for a while. `note` says why something that has expired stays."""
     job = services.cleanup.start(caller, None if body is None else body.schedule_id)
-    return JSONResponse(views.started(job, CLEANUP), 202)
+    return Ready(views.started(job, CLEANUP), 202)
 
 
 @router.get(
@@ -59,4 +59,4 @@ def preview_cleanup(services: Services, days: Days = 90, points: Points = None) 
     As if nothing new were made meanwhile. `first_short_day` is the first day with fewer restorable points than asked,
     by `points` or by the rules."""
     cleanup = services.cleanup
-    return JSONResponse({**views.preview(cleanup.preview(days, points)), "blocked": cleanup.blocked()})
+    return Ready({**views.preview(cleanup.preview(days, points)), "blocked": cleanup.blocked()})

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Security
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services, listed
-from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.responses import PROTECTED, Ready, shown
 from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain.model import views
 from dbcalm.domain.model.entities import Caller
@@ -33,7 +33,7 @@ def list_clients(
 
     The newest come first. `query` takes id, label and scopes (as one text, sorted and joined by blanks); `order` takes
     id and label."""
-    return JSONResponse(views.page(services.clients.list(asked), views.client))
+    return Ready(views.page(services.clients.list(asked), views.client))
 
 
 @router.get(
@@ -46,7 +46,7 @@ def get_client(services: Services, id: str) -> Response:
     """Show a client.
 
     Its secret is kept nowhere, and so never shown again."""
-    return JSONResponse(views.client(services.clients.require(id)))
+    return Ready(views.client(services.clients.require(id)))
 
 
 @router.post(
@@ -62,7 +62,7 @@ def create_client(
     Its secret is in this answer and is never shown again. It gets the scopes of its creator, or those of them that are
     named; more than its creator has is refused."""
     client, secret = services.clients.add(caller, body.label, body.scopes)
-    return JSONResponse({**views.client(client), "secret": secret})
+    return Ready({**views.client(client), "secret": secret})
 
 
 @router.put(
@@ -77,7 +77,7 @@ def update_client(
     """Give a client another label.
 
     What else the body has is ignored, so the whole item can be sent back."""
-    return JSONResponse(views.client(services.clients.rename(caller, id, body.label)))
+    return Ready(views.client(services.clients.rename(caller, id, body.label)))
 
 
 @router.delete(

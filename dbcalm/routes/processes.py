@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Security
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import App, Services, listed
 from dbcalm.api.events import Event, EventStream, Look
-from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.responses import PROTECTED, Ready, shown
 from dbcalm.api.security import InTurn, admit, authorized
 from dbcalm.domain.model import views
 from dbcalm.domain.model.entities import Caller, Process
@@ -37,7 +37,7 @@ def list_processes(
 
     The newest come first. `query` takes id, command, command_id, pid, status, return_code, start_time, end_time and
     type; `order` takes id, start_time, end_time and status."""
-    return JSONResponse(views.page(services.processes.list(asked), views.process))
+    return Ready(views.page(services.processes.list(asked), views.process))
 
 
 @router.get(
@@ -50,7 +50,7 @@ def get_process(services: Services, id: str) -> Response:
     """Show a process.
 
     `id` is its number, or its job's id as in `/status`."""
-    return JSONResponse(views.process(services.processes.require(id)))
+    return Ready(views.process(services.processes.require(id)))
 
 
 @router.get(
@@ -65,7 +65,7 @@ def get_status(services: Services, pid: str) -> Response:
     `status` is running, success or failed. While it is running, `progress` tells how far it is, where that is known.
     After a failure `error` says what happened, and `reason` is `interrupted` where the job was killed, `cancelled`
     where somebody asked for that."""
-    return JSONResponse(views.status(*services.processes.status(pid)))
+    return Ready(views.status(*services.processes.status(pid)))
 
 
 @router.get(
@@ -127,7 +127,7 @@ def acknowledge_process(
 
     `id` is the job's, as in `/status`, or the number of its process. What needs attention does not tell of it any more;
     a later failure is told again. The process has the time in `known_at`."""
-    return JSONResponse(views.process(services.processes.acknowledge(caller, id)))
+    return Ready(views.process(services.processes.acknowledge(caller, id)))
 
 
 @router.delete(
@@ -144,4 +144,4 @@ def cancel_process(
     `id` is the job's, as in `/status`, or the number of its process. Answers at once; the job ends within seconds, with
     the status `failed` and the reason `cancelled`, and what it had made is removed. One that is done before that ends
     with `success`. A restore that has begun to put its data in place can only be finished: 409."""
-    return JSONResponse(views.status(services.processes.cancel(caller, id), None), 202)
+    return Ready(views.status(services.processes.cancel(caller, id), None), 202)

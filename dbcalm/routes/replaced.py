@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Security
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services
-from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.responses import PROTECTED, Ready, shown
 from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain.model import views
 from dbcalm.domain.model.entities import Caller
@@ -27,7 +27,7 @@ def list_replaced(services: Services) -> Response:
     """List what restores have replaced.
 
     The newest comes first. Each is kept in the data directory until its `keep_until`."""
-    return JSONResponse({"items": list(services.restores.replaced())})
+    return Ready({"items": list(services.restores.replaced())})
 
 
 @router.post(
@@ -43,4 +43,4 @@ def bring_back(
 
     The database is stopped, its data exchanged, and it is started again. What is there now is kept in its turn, so
     this too can be taken back. `link` tells how it stands."""
-    return JSONResponse(views.started(services.restores.bring_back(caller, id), "bring_back"), 202)
+    return Ready(views.started(services.restores.bring_back(caller, id), "bring_back"), 202)

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Security
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services, listed
-from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.responses import PROTECTED, Ready, shown
 from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain.model import views
 from dbcalm.domain.model.entities import Caller
@@ -57,7 +57,7 @@ def create_restore(services: Services, caller: Writer, body: Wanted) -> Response
     the restore has begun; `link` tells how it stands."""
     identity = None if body.identity is None else body.identity.get_secret_value()
     job = services.restores.create(caller, body.id, body.target, replace=body.replace, identity=identity)
-    return JSONResponse(views.started(job, "restore"), 202)
+    return Ready(views.started(job, "restore"), 202)
 
 
 @router.post(
@@ -83,7 +83,7 @@ def get_restore(services: Services, id: str) -> Response:
     """Show a restore.
 
     How it went in detail says its process."""
-    return JSONResponse(views.restore(services.restores.require(id)))
+    return Ready(views.restore(services.restores.require(id)))
 
 
 @router.get(
@@ -99,4 +99,4 @@ def list_restores(
 
     The newest come first. `query` takes id, start_time, end_time, target, target_path, backup_id, backup_timestamp and
     process_id; `order` takes id, start_time, end_time and backup_id."""
-    return JSONResponse(views.page(services.restores.list(asked), views.restore))
+    return Ready(views.page(services.restores.list(asked), views.restore))

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Security
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services, listed
-from dbcalm.api.responses import PROTECTED, shown
+from dbcalm.api.responses import PROTECTED, Ready, shown
 from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain.model import views
 from dbcalm.domain.model.entities import Caller, Plan
@@ -36,7 +36,7 @@ def list_schedules(
 
     The newest come first. `query` takes all fields of a request but retention, and id, created_at and updated_at;
     `order` takes id, created_at, updated_at and enabled."""
-    return JSONResponse(views.page(services.schedules.list(asked), views.schedule))
+    return Ready(views.page(services.schedules.list(asked), views.schedule))
 
 
 @router.get(
@@ -50,7 +50,7 @@ def get_schedule(services: Services, id: Id) -> Response:
 
     `next_run` is when it runs next. `overdue` tells that it should have run and did not, or failed; `last_error` says
     why, where that is known."""
-    return JSONResponse(views.schedule(services.schedules.show(schedule_id(id))))
+    return Ready(views.schedule(services.schedules.show(schedule_id(id))))
 
 
 @router.post(
@@ -67,7 +67,7 @@ def create_schedule(
 
     Times are those of the host's clock, in its time zone. It is in force when it is answered; where cron's file cannot
     be written, nothing is saved. An incremental schedule needs at least one enabled full schedule."""
-    return JSONResponse(views.schedule(services.schedules.create(caller, Plan(**vars(body)))))
+    return Ready(views.schedule(services.schedules.create(caller, Plan(**vars(body)))))
 
 
 @router.put(
@@ -86,7 +86,7 @@ def update_schedule(
     All fields are replaced; one that is missing is empty then, and `enabled` true. What else the body has is ignored,
     so the whole item can be sent back."""
     changed = services.schedules.update(caller, schedule_id(id), Plan(**vars(body)))
-    return JSONResponse(views.schedule(changed))
+    return Ready(views.schedule(changed))
 
 
 @router.delete(
@@ -102,4 +102,4 @@ def delete_schedule(
     Its backups stay. The last enabled full schedule stays too, as long as incremental ones are enabled."""
     number = schedule_id(id)
     services.schedules.delete(caller, number)
-    return JSONResponse({"message": f"schedule {number} was deleted"})
+    return Ready({"message": f"schedule {number} was deleted"})

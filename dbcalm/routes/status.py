@@ -1,11 +1,11 @@
 """Whether the API is up, and whether all is well."""
 
 from fastapi import APIRouter, Security
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dbcalm.api import examples, schemas
 from dbcalm.api.deps import Services
-from dbcalm.api.responses import PROTECTED, TOO_LONG, shown
+from dbcalm.api.responses import PROTECTED, TOO_LONG, Ready, shown
 from dbcalm.api.security import InTurn, authorized
 from dbcalm.domain.model import views
 
@@ -20,7 +20,7 @@ def health() -> Response:
     """Tell that the API is up.
 
     Needs no token, and says nothing about the database or the other services."""
-    return JSONResponse(_OK)
+    return Ready(_OK)
 
 
 @router.get(
@@ -34,7 +34,7 @@ def ready(services: Services) -> Response:
 
     The same as `dbcalm status`: services, database, newest backups, the chain that a restore would use, overdue
     schedules, free space. `ok` is true where `attention` is empty."""
-    return JSONResponse(views.report(services.status.report(lambda: True)))
+    return Ready(views.report(services.status.report(lambda: True)))
 
 
 @router.get(
@@ -48,4 +48,4 @@ def protection(services: Services) -> Response:
 
     For the chain that a restore would use now. A backup counts that can be restored as far as is known: neither it nor
     what it builds on is missing or suspect. `recovery_seconds` is what the last test restore took, scaled by size."""
-    return JSONResponse(views.protection(services.status.protection()))
+    return Ready(views.protection(services.status.protection()))

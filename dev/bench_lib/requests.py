@@ -20,8 +20,8 @@ from dev.sandbox_lib.services import API
 
 _COMMANDS = 10_000
 _SECONDS = 2.0
-_TURNS = 9
-_TURN_SECONDS = 0.5
+_TURNS = 25
+_TURN_SECONDS = 0.2
 _SMALL = 100
 _SERVICE = "dbcalm-mariadb-cmd"
 _MEMORY_BARS = {"dbcalm-cmd": "<= 20", _SERVICE: "<= 30", API: "<= 110"}
