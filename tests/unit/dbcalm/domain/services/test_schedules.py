@@ -346,11 +346,12 @@ def test_what_cannot_be_kept_after_the_answer_is_sent_back_as_it_was(
         driver_of(connection).execute(
             "CREATE TRIGGER broken AFTER INSERT ON schedules BEGIN INSERT INTO late VALUES (99); END"
         )
+    before = root_service.calls
     stop, healer = start_healing(schedules)
-    eventually(lambda: root_service.calls == 2)
+    eventually(lambda: root_service.calls > before)
     with pytest.raises(Exception, match="FOREIGN KEY"):
         schedules.create(root, replace(FULL, hour=4))
-    assert root_service.calls >= 3
+    assert root_service.calls >= before + 2
     eventually(lambda: set(root_service.installed or ()) == {1})
     assert (saved(catalogue), set(root_service.installed or ())) == ([1], {1})
     end_healing(schedules, stop, healer)
