@@ -84,7 +84,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         mode="json", by_alias=True, exclude_none=True
     )
     # Read by hand, as JSON or as a form, so that the framework does not know of it.
-    described["components"]["schemas"]["TokenRequest"] = schemas.TokenRequest.model_json_schema()
+    described["components"]["schemas"]["TokenRequest"] = schemas.auth.TokenRequest.model_json_schema()
     for name in ("HTTPValidationError", "ValidationError"):
         described["components"]["schemas"].pop(name, None)
     return described

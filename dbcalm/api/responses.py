@@ -53,7 +53,7 @@ def _document(found: Responses, refusal: type[errors.DBCalmError]) -> None:
     entry = found.setdefault(
         status,
         {
-            "model": schemas.Invalid if "errors" in example else schemas.Failure,
+            "model": schemas.common.Invalid if "errors" in example else schemas.common.Failure,
             "description": " ".join(inspect.cleandoc(refusal.__doc__ or "").split()),
             "content": {"application/json": {"examples": {}}},
         },
@@ -66,7 +66,7 @@ def _document(found: Responses, refusal: type[errors.DBCalmError]) -> None:
 
 TOO_LONG: Responses = {
     414: {
-        "model": schemas.Failure,
+        "model": schemas.common.Failure,
         "description": "The address is too long.",
         "content": {"application/json": {"example": {"detail": "the address is longer than 16 KiB"}}},
     }

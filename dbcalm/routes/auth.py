@@ -27,13 +27,13 @@ passwords = APIRouter(tags=["auth"], route_class=InTurnForPasswords)
 
 @passwords.post(
     "/auth/authorize",
-    response_model=schemas.Code,
+    response_model=schemas.auth.Code,
     responses=shown(examples.CODE, WrongCredentials, InvalidRequest, Throttled, Unavailable),
 )
 def authorize(
     services: Services,
     address: Address,
-    body: Annotated[schemas.SignIn, Body(openapi_examples=examples.SIGN_INS)],
+    body: Annotated[schemas.auth.SignIn, Body(openapi_examples=examples.SIGN_INS)],
 ) -> Response:
     """Sign in with user name and password.
 
@@ -43,7 +43,7 @@ def authorize(
 
 @router.post(
     "/auth/token",
-    response_model=schemas.Token,
+    response_model=schemas.auth.Token,
     responses=shown(examples.TOKEN, InvalidGrant, InvalidRequest, Throttled, Unavailable),
     openapi_extra={
         "requestBody": {
@@ -77,20 +77,20 @@ def token(
     )
 
 
-def _token_request(body: Any) -> schemas.TokenRequest:
+def _token_request(body: Any) -> schemas.auth.TokenRequest:
     """Return the request that a JSON body or the bytes of a form hold."""
     if body is None:
         raise InvalidGrant("the request is empty; it needs a grant_type", "invalid_request")
     if isinstance(body, bytes):
         body = dict(parse_qsl(body.decode("utf-8", "replace")))
     try:
-        return schemas.TokenRequest.model_validate(body)
+        return schemas.auth.TokenRequest.model_validate(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
 
 
-def _granted(auth: Auth, wanted: schemas.TokenRequest, request: Request, address: str) -> Grant:
+def _granted(auth: Auth, wanted: schemas.auth.TokenRequest, request: Request, address: str) -> Grant:
     match wanted.grant_type:
         case "authorization_code":
             if not wanted.code:

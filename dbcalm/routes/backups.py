@@ -32,7 +32,7 @@ READ, WRITE = "backups:read", "backups:write"
 @router.post(
     "/backups",
     status_code=202,
-    response_model=schemas.BackupStarted,
+    response_model=schemas.backups.BackupStarted,
     responses=shown(
         examples.BACKUP_STARTED,
         NotFound,
@@ -48,7 +48,7 @@ READ, WRITE = "backups:read", "backups:write"
 def create_backup(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
-    body: Annotated[schemas.BackupRequest, Body(openapi_examples=examples.BACKUP_REQUESTS)],
+    body: Annotated[schemas.backups.BackupRequest, Body(openapi_examples=examples.BACKUP_REQUESTS)],
 ) -> Response:
     """Make a backup.
 
@@ -64,7 +64,7 @@ def create_backup(
 
 @router.get(
     "/backups",
-    response_model=schemas.Backups,
+    response_model=schemas.backups.Backups,
     responses=shown(examples.listed(examples.BACKUP), InvalidQuery, InvalidRequest),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -80,7 +80,7 @@ def list_backups(
 
 @router.get(
     "/backups/{id}",
-    response_model=schemas.Backup,
+    response_model=schemas.backups.Backup,
     responses=shown(examples.BACKUP, NotFound),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -94,7 +94,7 @@ def get_backup(services: Services, id: str) -> Response:
 @router.post(
     "/backups/{id}/verify",
     status_code=202,
-    response_model=schemas.VerifyStarted,
+    response_model=schemas.backups.VerifyStarted,
     responses=shown(
         examples.VERIFY_STARTED,
         NotFound,
@@ -111,7 +111,9 @@ def verify_backup(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
     id: str,
-    body: Annotated[schemas.VerifyRequest | None, Body(openapi_examples=examples.VERIFY_REQUESTS)] = None,
+    body: Annotated[
+        schemas.backups.VerifyRequest | None, Body(openapi_examples=examples.VERIFY_REQUESTS)
+    ] = None,
 ) -> Response:
     """Prove that a backup comes back.
 
@@ -119,7 +121,7 @@ def verify_backup(
     what that makes is removed. The backup's `proof` tells how far it came. One that does not come back is `suspect`:
     nothing is built on it any more, and it counts for no retention, until it is verified well. A failure of the host,
     such as a full disk, says nothing of the backup. Answers as soon as it has begun; `link` tells how it stands."""
-    asked = body or schemas.VerifyRequest()
+    asked = body or schemas.backups.VerifyRequest()
     identity = None if asked.identity is None else asked.identity.get_secret_value()
     job = services.backups.verify(caller, id, asked.level, identity=identity)
     return Ready(views.started(job, "verify"), 202)
@@ -145,14 +147,14 @@ def delete_backup(
 
 @router.put(
     "/backups/{id}/hold",
-    response_model=schemas.Backup,
+    response_model=schemas.backups.Backup,
     responses=shown(examples.HELD, NotFound, Conflict, InvalidRequest, ServiceFailed, Unavailable),
 )
 def hold_backup(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
     id: str,
-    body: Annotated[schemas.HoldRequest, Body(openapi_examples=examples.HOLD_REQUESTS)],
+    body: Annotated[schemas.backups.HoldRequest, Body(openapi_examples=examples.HOLD_REQUESTS)],
 ) -> Response:
     """Keep a backup from being deleted.
 
@@ -162,7 +164,7 @@ def hold_backup(
 
 @router.delete(
     "/backups/{id}/hold",
-    response_model=schemas.Backup,
+    response_model=schemas.backups.Backup,
     responses=shown(examples.BACKUP, NotFound, ServiceFailed, Unavailable),
 )
 def release_backup(
@@ -176,14 +178,16 @@ def release_backup(
 
 @router.post(
     "/backups/{id}/undelete",
-    response_model=schemas.Backup,
+    response_model=schemas.backups.Backup,
     responses=shown(examples.BACKUP, NotFound, Conflict, Busy, InvalidRequest, ServiceFailed, Unavailable),
 )
 def undelete_backup(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
     id: str,
-    body: Annotated[schemas.UndeleteRequest | None, Body(openapi_examples=examples.UNDELETE_REQUESTS)] = None,
+    body: Annotated[
+        schemas.backups.UndeleteRequest | None, Body(openapi_examples=examples.UNDELETE_REQUESTS)
+    ] = None,
 ) -> Response:
     """Bring a deleted backup back.
 
@@ -195,7 +199,7 @@ def undelete_backup(
 
 @router.get(
     "/trash",
-    response_model=schemas.Trash,
+    response_model=schemas.backups.Trash,
     responses=shown({"items": [examples.DELETED], "more": False}, ServiceFailed, Unavailable),
     dependencies=[Security(authorized, scopes=[READ])],
 )

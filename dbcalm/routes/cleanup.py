@@ -29,7 +29,7 @@ Points = Annotated[
 @router.post(
     "/cleanup",
     status_code=202,
-    response_model=schemas.CleanupStarted,
+    response_model=schemas.cleanup.CleanupStarted,
     responses=shown(
         examples.CLEANUP_STARTED, NotFound, Busy, InvalidRequest, ServiceFailed, Unavailable, status=202
     ),
@@ -37,7 +37,9 @@ Points = Annotated[
 def create_cleanup(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=["backups:write"])],
-    body: Annotated[schemas.CleanupRequest | None, Body(openapi_examples=examples.CLEANUP_REQUESTS)] = None,
+    body: Annotated[
+        schemas.cleanup.CleanupRequest | None, Body(openapi_examples=examples.CLEANUP_REQUESTS)
+    ] = None,
 ) -> Response:
     """Delete the chains that have expired.
 
@@ -49,7 +51,7 @@ def create_cleanup(
 
 @router.get(
     "/cleanup/preview",
-    response_model=schemas.CleanupPreview,
+    response_model=schemas.cleanup.CleanupPreview,
     responses=shown(examples.CLEANUP_PREVIEW, InvalidRequest, ServiceFailed, Unavailable),
     dependencies=[Security(authorized, scopes=["backups:read"])],
 )

@@ -22,7 +22,7 @@ READ, WRITE = "clients:read", "clients:write"
 
 @router.get(
     "/clients",
-    response_model=schemas.Clients,
+    response_model=schemas.clients.Clients,
     responses=shown(examples.listed(examples.CLIENT), InvalidQuery, InvalidRequest),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -38,7 +38,7 @@ def list_clients(
 
 @router.get(
     "/clients/{id}",
-    response_model=schemas.Client,
+    response_model=schemas.clients.Client,
     responses=shown(examples.CLIENT, NotFound),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -50,12 +50,12 @@ def get_client(services: Services, id: str) -> Response:
 
 
 @router.post(
-    "/clients", response_model=schemas.NewClient, responses=shown(examples.NEW_CLIENT, InvalidRequest)
+    "/clients", response_model=schemas.clients.NewClient, responses=shown(examples.NEW_CLIENT, InvalidRequest)
 )
 def create_client(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
-    body: Annotated[schemas.ClientRequest, Body(openapi_examples=examples.CLIENT_REQUESTS)],
+    body: Annotated[schemas.clients.ClientRequest, Body(openapi_examples=examples.CLIENT_REQUESTS)],
 ) -> Response:
     """Add a client.
 
@@ -66,13 +66,15 @@ def create_client(
 
 
 @router.put(
-    "/clients/{id}", response_model=schemas.Client, responses=shown(examples.CLIENT, NotFound, InvalidRequest)
+    "/clients/{id}",
+    response_model=schemas.clients.Client,
+    responses=shown(examples.CLIENT, NotFound, InvalidRequest),
 )
 def update_client(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
     id: str,
-    body: Annotated[schemas.ClientChange, Body(openapi_examples=examples.CLIENT_CHANGES)],
+    body: Annotated[schemas.clients.ClientChange, Body(openapi_examples=examples.CLIENT_CHANGES)],
 ) -> Response:
     """Give a client another label.
 

@@ -26,7 +26,7 @@ MOST_BYTES = 2**62
 
 @router.get(
     "/processes",
-    response_model=schemas.Processes,
+    response_model=schemas.jobs.Processes,
     responses=shown(examples.listed(examples.PROCESS), InvalidQuery, InvalidRequest),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -42,7 +42,7 @@ def list_processes(
 
 @router.get(
     "/processes/{id}",
-    response_model=schemas.Process,
+    response_model=schemas.jobs.Process,
     responses=shown(examples.PROCESS, NotFound),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -55,7 +55,7 @@ def get_process(services: Services, id: str) -> Response:
 
 @router.get(
     "/status/{pid}",
-    response_model=schemas.ProcessStatus,
+    response_model=schemas.jobs.ProcessStatus,
     responses=shown(examples.STATUS, NotFound),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -117,7 +117,7 @@ def _event(news: News) -> Event:
 
 @router.post(
     "/processes/{id}/acknowledge",
-    response_model=schemas.Process,
+    response_model=schemas.jobs.Process,
     responses=shown(examples.PROCESS, NotFound, Conflict, ServiceFailed, Unavailable),
 )
 def acknowledge_process(
@@ -133,7 +133,7 @@ def acknowledge_process(
 @router.delete(
     "/processes/{id}",
     status_code=202,
-    response_model=schemas.ProcessStatus,
+    response_model=schemas.jobs.ProcessStatus,
     responses=shown(examples.STATUS, NotFound, Conflict, ServiceFailed, Unavailable, status=202),
 )
 def cancel_process(

@@ -19,7 +19,7 @@ router = APIRouter(tags=["replaced"], route_class=InTurn, responses=PROTECTED)
 
 @router.get(
     "/replaced",
-    response_model=schemas.ReplacedList,
+    response_model=schemas.restores.ReplacedList,
     responses=shown({"items": [examples.REPLACED]}, ServiceFailed, Unavailable),
     dependencies=[Security(authorized, scopes=["restores:read"])],
 )
@@ -33,7 +33,7 @@ def list_replaced(services: Services) -> Response:
 @router.post(
     "/replaced/{id}/bring-back",
     status_code=202,
-    response_model=schemas.BackStarted,
+    response_model=schemas.restores.BackStarted,
     responses=shown(examples.BACK_STARTED, NotFound, Conflict, Busy, ServiceFailed, Unavailable, status=202),
 )
 def bring_back(

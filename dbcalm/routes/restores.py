@@ -27,7 +27,7 @@ from dbcalm.errors import (
 router = APIRouter(tags=["restores"], route_class=InTurn, responses=PROTECTED)
 
 Writer = Annotated[Caller, Security(authorized, scopes=["restores:write"])]
-Wanted = Annotated[schemas.RestoreRequest, Body(openapi_examples=examples.RESTORE_REQUESTS)]
+Wanted = Annotated[schemas.restores.RestoreRequest, Body(openapi_examples=examples.RESTORE_REQUESTS)]
 ACCEPTED = shown(
     examples.RESTORE_STARTED,
     NotFound,
@@ -44,7 +44,7 @@ ACCEPTED = shown(
 @router.post(
     "/restore",
     status_code=202,
-    response_model=schemas.RestoreStarted,
+    response_model=schemas.restores.RestoreStarted,
     responses=ACCEPTED,
 )
 def create_restore(services: Services, caller: Writer, body: Wanted) -> Response:
@@ -63,7 +63,7 @@ def create_restore(services: Services, caller: Writer, body: Wanted) -> Response
 @router.post(
     "/restores",
     status_code=202,
-    response_model=schemas.RestoreStarted,
+    response_model=schemas.restores.RestoreStarted,
     responses=ACCEPTED,
 )
 def add_restore(services: Services, caller: Writer, body: Wanted) -> Response:
@@ -75,7 +75,7 @@ def add_restore(services: Services, caller: Writer, body: Wanted) -> Response:
 
 @router.get(
     "/restores/{id}",
-    response_model=schemas.Restore,
+    response_model=schemas.restores.Restore,
     responses=shown(examples.RESTORE, NotFound),
     dependencies=[Security(authorized, scopes=["restores:read"])],
 )
@@ -88,7 +88,7 @@ def get_restore(services: Services, id: str) -> Response:
 
 @router.get(
     "/restores",
-    response_model=schemas.Restores,
+    response_model=schemas.restores.Restores,
     responses=shown(examples.listed(examples.RESTORE), InvalidQuery, InvalidRequest),
     dependencies=[Security(authorized, scopes=["restores:read"])],
 )

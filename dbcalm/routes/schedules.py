@@ -25,7 +25,7 @@ Id = Annotated[str, Path(json_schema_extra={"type": "integer", "minimum": 1})]
 
 @router.get(
     "/schedules",
-    response_model=schemas.Schedules,
+    response_model=schemas.schedules.Schedules,
     responses=shown(examples.listed(examples.SCHEDULE), InvalidQuery, InvalidRequest),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -41,7 +41,7 @@ def list_schedules(
 
 @router.get(
     "/schedules/{id}",
-    response_model=schemas.Schedule,
+    response_model=schemas.schedules.Schedule,
     responses=shown(examples.SCHEDULE, NotFound),
     dependencies=[Security(authorized, scopes=[READ])],
 )
@@ -55,13 +55,13 @@ def get_schedule(services: Services, id: Id) -> Response:
 
 @router.post(
     "/schedules",
-    response_model=schemas.Schedule,
+    response_model=schemas.schedules.Schedule,
     responses=shown(examples.SCHEDULE, RuleBroken, Conflict, InvalidRequest, Unavailable),
 )
 def create_schedule(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
-    body: Annotated[schemas.ScheduleRequest, Body(openapi_examples=examples.SCHEDULE_REQUESTS)],
+    body: Annotated[schemas.schedules.ScheduleRequest, Body(openapi_examples=examples.SCHEDULE_REQUESTS)],
 ) -> Response:
     """Add a schedule.
 
@@ -72,14 +72,14 @@ def create_schedule(
 
 @router.put(
     "/schedules/{id}",
-    response_model=schemas.Schedule,
+    response_model=schemas.schedules.Schedule,
     responses=shown(examples.SCHEDULE, RuleBroken, NotFound, Conflict, InvalidRequest, Unavailable),
 )
 def update_schedule(
     services: Services,
     caller: Annotated[Caller, Security(authorized, scopes=[WRITE])],
     id: Id,
-    body: Annotated[schemas.ScheduleRequest, Body(openapi_examples=examples.SCHEDULE_REQUESTS)],
+    body: Annotated[schemas.schedules.ScheduleRequest, Body(openapi_examples=examples.SCHEDULE_REQUESTS)],
 ) -> Response:
     """Replace a schedule.
 
@@ -91,7 +91,7 @@ def update_schedule(
 
 @router.delete(
     "/schedules/{id}",
-    response_model=schemas.Message,
+    response_model=schemas.schedules.Message,
     responses=shown(examples.SCHEDULE_DELETED, RuleBroken, NotFound, Unavailable),
 )
 def delete_schedule(

@@ -15,7 +15,7 @@ public = APIRouter(tags=["status"], route_class=InTurn)
 _OK = {"status": "ok"}
 
 
-@public.get("/health", response_model=schemas.Health, responses=shown(_OK) | TOO_LONG)
+@public.get("/health", response_model=schemas.status.Health, responses=shown(_OK) | TOO_LONG)
 def health() -> Response:
     """Tell that the API is up.
 
@@ -25,7 +25,7 @@ def health() -> Response:
 
 @router.get(
     "/ready",
-    response_model=schemas.Ready,
+    response_model=schemas.status.Ready,
     responses=shown(examples.READY),
     dependencies=[Security(authorized, scopes=["status:read"])],
 )
@@ -39,7 +39,7 @@ def ready(services: Services) -> Response:
 
 @router.get(
     "/protection",
-    response_model=schemas.Protection,
+    response_model=schemas.status.Protection,
     responses=shown(examples.PROTECTION),
     dependencies=[Security(authorized, scopes=["status:read"])],
 )

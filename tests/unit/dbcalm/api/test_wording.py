@@ -28,7 +28,7 @@ def mistakes(model: type[BaseModel], given: object) -> list[dict[str, Any]]:
     return []
 
 
-@pytest.mark.parametrize("model", list(bodies(schemas.Body)), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", list(bodies(schemas.common.Body)), ids=lambda model: model.__name__)
 def test_every_mistake_in_every_field_is_told_in_our_words(model: type[BaseModel]) -> None:
     given: list[object] = [*WRONG, *({field: value} for field in model.model_fields for value in WRONG)]
     found = [one for each in given for one in mistakes(model, each)]

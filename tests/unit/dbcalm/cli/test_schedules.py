@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dbcalm.api.schemas import ScheduleRequest
+from dbcalm.api.schemas.schedules import ScheduleRequest
 from dbcalm.cli.commands.host import schedules
 from dbcalm.domain.model import times
 from dbcalm.domain.services.schedules import RETENTION_UNITS
