@@ -17,6 +17,7 @@ from dbcalm_mariadb_cmd.adapter.files import FileState, at_once, file_state, siz
 from dbcalm_mariadb_cmd.adapter.linux import sync_file_system
 from dbcalm_mariadb_cmd.backup.take import FOLDER_STATE, describe
 from dbcalm_mariadb_cmd.builder.argv import ENGINES, Engine
+from dbcalm_mariadb_cmd.command.origin import Origin
 from dbcalm_mariadb_cmd.command.requests import RESERVED_IDS, valid_id
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused
 from dbcalm_mariadb_cmd.jobs.order import AdoptJob
@@ -28,7 +29,6 @@ from dbcalm_mariadb_cmd.store.manifest import (
     MANIFEST,
     Damaged,
     Manifest,
-    Origin,
     encode_manifest,
     read_manifest,
 )

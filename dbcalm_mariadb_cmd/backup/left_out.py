@@ -20,9 +20,9 @@ from pathlib import Path
 from dbcalm_mariadb_cmd.adapter.server.definitions import definition, engine_number, is_view, partition_engine
 from dbcalm_mariadb_cmd.adapter.server.rows import quoted
 from dbcalm_mariadb_cmd.adapter.server.running import Denied, Running, Silent
+from dbcalm_mariadb_cmd.builder.layout import LOST_AND_FOUND
 from dbcalm_mariadb_cmd.builder.tool_errors import Failure
 from dbcalm_mariadb_cmd.errors import JobFailed
-from dbcalm_mariadb_cmd.jobs.order import LOST_AND_FOUND
 
 _FRM, _IBD = ".frm", ".ibd"
 _PAIRS = {".MAI": ".MAD", ".MYI": ".MYD", ".CSM": ".CSV"}

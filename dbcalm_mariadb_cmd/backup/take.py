@@ -24,8 +24,9 @@ from dbcalm_mariadb_cmd.adapter.server.running import Running
 from dbcalm_mariadb_cmd.adapter.small_files import small_text, write_new
 from dbcalm_mariadb_cmd.backup.left_out import Watch
 from dbcalm_mariadb_cmd.builder.argv import Binlog, backup_argv
+from dbcalm_mariadb_cmd.builder.layout import LOST_AND_FOUND, Places
 from dbcalm_mariadb_cmd.builder.storage_format import CHECKPOINTS, FOLDER, checkpoints_folder
-from dbcalm_mariadb_cmd.jobs.order import LOST_AND_FOUND, BackupJob, Places, SyntheticJob
+from dbcalm_mariadb_cmd.jobs.order import BackupJob, SyntheticJob
 from dbcalm_mariadb_cmd.jobs.progress import Progress
 from dbcalm_mariadb_cmd.storage.key_options import note_source
 from dbcalm_mariadb_cmd.storage.stream import packing_argvs, store

@@ -308,7 +308,7 @@ class Desk:
         duties: tuple[Callable[[], object], ...] = (
             self._look_for_folder,
             self._keeper.purge,
-            lambda: rollback_copies.purge(self._settings, self._control),
+            lambda: rollback_copies.purge(self._settings, self._control.history, self._control.locked),
             self._warmer.look,
             self._control.shorten,
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.files import size_of
 from dbcalm_mariadb_cmd.adapter.server.holders import holder
+from dbcalm_mariadb_cmd.builder.layout import REMOVING
 from dbcalm_mariadb_cmd.config.settings import Settings
 from dbcalm_mariadb_cmd.errors import Refused
-from dbcalm_mariadb_cmd.jobs.order import REMOVING
 from dbcalm_mariadb_cmd.restore.rollback_copies import kept_in
 from dbcalm_mariadb_cmd.store.journal import Journal
 from dbcalm_mariadb_cmd.supervisor.control import JobControl

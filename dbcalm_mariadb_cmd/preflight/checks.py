@@ -13,13 +13,13 @@ from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.files import size_of
 from dbcalm_mariadb_cmd.adapter.server import facts as server
 from dbcalm_mariadb_cmd.builder.argv import ENGINES, Engine
+from dbcalm_mariadb_cmd.builder.layout import LOST_AND_FOUND
 from dbcalm_mariadb_cmd.builder.storage_format import FOLDER
 from dbcalm_mariadb_cmd.command.amounts import size
 from dbcalm_mariadb_cmd.config.settings import Settings
 from dbcalm_mariadb_cmd.errors import Refused
-from dbcalm_mariadb_cmd.jobs.order import LOST_AND_FOUND
 from dbcalm_mariadb_cmd.preflight import login
-from dbcalm_mariadb_cmd.restore.movable import fixtures
+from dbcalm_mariadb_cmd.preflight.movable import fixtures
 from dbcalm_mariadb_cmd.storage import standby
 from dbcalm_mariadb_cmd.storage.choice import beside
 from dbcalm_mariadb_cmd.store.manifest import (

@@ -7,9 +7,9 @@ from pathlib import Path
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.server import facts
 from dbcalm_mariadb_cmd.adapter.server.refusals import LOGIN, SETUP
+from dbcalm_mariadb_cmd.builder.layout import Places
 from dbcalm_mariadb_cmd.clock import moment
 from dbcalm_mariadb_cmd.errors import Refused
-from dbcalm_mariadb_cmd.jobs.order import Places
 from dbcalm_mariadb_cmd.store.manifest import Manifest
 
 _MENDED_HERE = (LOGIN, "grants")

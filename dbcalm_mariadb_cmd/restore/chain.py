@@ -25,10 +25,11 @@ from dbcalm_mariadb_cmd.adapter.server.facts import NOT_EMPTY, NOT_STOPPED
 from dbcalm_mariadb_cmd.adapter.server.holders import holder
 from dbcalm_mariadb_cmd.adapter.small_files import small_text
 from dbcalm_mariadb_cmd.builder.argv import prepare_argvs
+from dbcalm_mariadb_cmd.builder.layout import LOST_AND_FOUND
 from dbcalm_mariadb_cmd.builder.storage_format import FOLDER
 from dbcalm_mariadb_cmd.builder.tool_errors import is_of_host
 from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed
-from dbcalm_mariadb_cmd.jobs.order import LOST_AND_FOUND, RestoreJob
+from dbcalm_mariadb_cmd.jobs.order import RestoreJob
 from dbcalm_mariadb_cmd.jobs.progress import Progress
 from dbcalm_mariadb_cmd.storage import standby
 from dbcalm_mariadb_cmd.storage.key_options import put_before

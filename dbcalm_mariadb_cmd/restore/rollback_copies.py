@@ -1,17 +1,19 @@
 """What restores have replaced: kept in the data directory for ``keep_replaced``, then removed."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from dbcalm_cmd.process import log
 from dbcalm_mariadb_cmd.adapter.files import remove_tree, size_of
+from dbcalm_mariadb_cmd.builder.layout import REMOVING, REPLACED
 from dbcalm_mariadb_cmd.clock import moment, text_of
 from dbcalm_mariadb_cmd.config.settings import Settings
 from dbcalm_mariadb_cmd.errors import Refused, describe
-from dbcalm_mariadb_cmd.jobs.order import REMOVING, REPLACED
 from dbcalm_mariadb_cmd.restore.swap import Facts, read_facts
-from dbcalm_mariadb_cmd.supervisor.control import JobControl
+from dbcalm_mariadb_cmd.store.history import History
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ def told(settings: Settings) -> list[dict[str, object]]:
     ]
 
 
-def purge(settings: Settings, control: JobControl) -> None:
-    """Remove what was kept long enough, unless the clock is in doubt or a job runs, and what an earlier removal has
-    left. What is being removed is renamed first: nobody brings it back from then on."""
-    now = control.journal.now()
-    doubted = control.history.clock.doubt(now)
+def purge(settings: Settings, history: History, locked: Callable[[], AbstractContextManager[object]]) -> None:
+    """Remove what was kept long enough, unless the clock is in doubt or a job holds the lock, and what an earlier
+    removal has left. What is being removed is renamed first: nobody brings it back from then on."""
+    now = history.journal.now()
+    doubted = history.clock.doubt(now)
     if not doubted and any(kept.is_due(settings.keep_replaced, now) for kept in kept_in(settings.data_dir)):
         try:
-            with control.locked():
+            with locked():
                 _condemn(settings, now)
         except Refused:
             pass  # A job runs; it may be the one that brings it back.

@@ -27,7 +27,7 @@ from dbcalm_mariadb_cmd.adapter.files import sync_folder, write_synced
 from dbcalm_mariadb_cmd.adapter.linux import exchange_names, rename_new
 from dbcalm_mariadb_cmd.adapter.small_files import ORDER, read_small
 from dbcalm_mariadb_cmd.command.shapes import Time, Unfit, fitted, parsed
-from dbcalm_mariadb_cmd.restore.movable import fixtures, is_theirs, stays
+from dbcalm_mariadb_cmd.preflight.movable import fixtures, is_theirs, stays
 
 FACTS = ".dbcalm.json"
 """In the folder of what was replaced: what and when it was. It stays there when the rest leaves."""

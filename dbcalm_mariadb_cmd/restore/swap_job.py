@@ -19,9 +19,10 @@ from dbcalm_mariadb_cmd.adapter.files import remove_tree, write_synced
 from dbcalm_mariadb_cmd.adapter.server import facts
 from dbcalm_mariadb_cmd.adapter.server.holders import holder
 from dbcalm_mariadb_cmd.adapter.small_files import read_small
+from dbcalm_mariadb_cmd.builder.layout import REMOVING, REPLACED
 from dbcalm_mariadb_cmd.command.shapes import fitted, parsed
 from dbcalm_mariadb_cmd.errors import JobFailed, Refused, describe
-from dbcalm_mariadb_cmd.jobs.order import REMOVING, REPLACED, Job, ReplacingJob, RestoreJob
+from dbcalm_mariadb_cmd.jobs.order import Job, ReplacingJob, RestoreJob
 from dbcalm_mariadb_cmd.jobs.progress import Progress
 from dbcalm_mariadb_cmd.preflight import login
 from dbcalm_mariadb_cmd.restore import chain as restore

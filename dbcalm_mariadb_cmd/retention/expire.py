@@ -5,11 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.jobs.cancel import stop_if_asked
 from dbcalm_mariadb_cmd.jobs.order import CleanupJob
 from dbcalm_mariadb_cmd.retention.guard import Limits, Stock
 from dbcalm_mariadb_cmd.retention.trash import Trash
 from dbcalm_mariadb_cmd.store.journal import Journal
-from dbcalm_mariadb_cmd.supervisor import cancel
 
 
 def delete(job: CleanupJob, journal: Journal, say: Callable[[str], None]) -> None:
@@ -26,7 +26,7 @@ def delete(job: CleanupJob, journal: Journal, say: Callable[[str], None]) -> Non
     )
     kept: set[str] = set()
     for id in stock.oldest_chain_first(job.ids):
-        cancel.stop_if_asked(job)
+        stop_if_asked(job)
         if id in kept:
             continue
         with trash.changing():

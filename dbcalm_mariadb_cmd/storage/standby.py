@@ -17,8 +17,9 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.files import remove_tree, sync_folder, walk, write_synced
 from dbcalm_mariadb_cmd.adapter.small_files import LISTS, read_small
+from dbcalm_mariadb_cmd.builder.layout import OURS_IN_DATA_DIR
 from dbcalm_mariadb_cmd.command.shapes import fitted
-from dbcalm_mariadb_cmd.jobs.order import OURS_IN_DATA_DIR, RestoreJob, WarmJob
+from dbcalm_mariadb_cmd.jobs.order import RestoreJob, WarmJob
 from dbcalm_mariadb_cmd.store.manifest import Manifest, read_manifest
 
 WARM = f"{OURS_IN_DATA_DIR}warm"

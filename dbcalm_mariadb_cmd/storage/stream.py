@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.files import FileState, file_state, walk
+from dbcalm_mariadb_cmd.builder.layout import Places
 from dbcalm_mariadb_cmd.builder.storage_format import (
     CHECKPOINTS,
     PACKERS,
@@ -18,7 +19,6 @@ from dbcalm_mariadb_cmd.builder.storage_format import (
     unstream_argv,
 )
 from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed
-from dbcalm_mariadb_cmd.jobs.order import Places
 from dbcalm_mariadb_cmd.storage.age_identity import path_of
 from dbcalm_mariadb_cmd.storage.pipeline import Log, Member, pack, unpack
 from dbcalm_mariadb_cmd.store.manifest import Manifest, read_files

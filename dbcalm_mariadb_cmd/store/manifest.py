@@ -8,7 +8,7 @@ ours: nothing without a manifest is ever used as one, or removed.
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from dbcalm_mariadb_cmd.adapter.files import FileState, file_state, walk
 from dbcalm_mariadb_cmd.adapter.small_files import LISTS, read_small
 from dbcalm_mariadb_cmd.builder.argv import Binlog
 from dbcalm_mariadb_cmd.builder.storage_format import FOLDER, FORMS
+from dbcalm_mariadb_cmd.command.origin import Origin
 from dbcalm_mariadb_cmd.command.requests import valid_id
 from dbcalm_mariadb_cmd.command.shapes import (
     Count,
@@ -59,27 +60,6 @@ class Damaged(Exception):
 
 class Missing(Damaged):
     """There is no such backup: no folder of this name, or one that is not ours."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The server that was backed up, as far as it can be recognised later.
-
-    ``ibdata`` is [inode, birth in ns] of InnoDB's first file: a data directory that was put back has another one.
-    ``elsewhere`` names what the server keeps where a restore does not put it, and where that is. ``encrypts`` says that
-    it encrypts tables or logs by itself, with keys that are in no backup. ``settings`` are those that preparing a chain
-    depends on, None if they were not noted. ``links`` are links in the data directory that lead out of it, with their
-    ends: what they stand for comes back in the data directory itself.
-    """
-
-    version: str
-    data_dir: str
-    ibdata: tuple[Unsigned, Unsigned]
-    server_uuid: str
-    elsewhere: dict[str, str]
-    encrypts: bool = False
-    settings: dict[str, str] | None = None
-    links: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

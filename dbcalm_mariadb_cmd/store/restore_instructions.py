@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.builder.argv import ENGINES, prepare_argvs
+from dbcalm_mariadb_cmd.builder.layout import Places
 from dbcalm_mariadb_cmd.builder.storage_format import FOLDER, PACKERS, stream_name
 from dbcalm_mariadb_cmd.command.amounts import size
-from dbcalm_mariadb_cmd.jobs.order import Places
 from dbcalm_mariadb_cmd.store.manifest import FILES, INSTRUCTIONS, Manifest, read_manifest
 
 WHOLE = (

@@ -14,22 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.files import write_synced
-from dbcalm_mariadb_cmd.errors import JobFailed, Refused
+from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.jobs.cancel import SENTENCE, Cancelled, request, was_asked
 from dbcalm_mariadb_cmd.jobs.order import Job, RestoreJob, read_order
 from dbcalm_mariadb_cmd.restore import chain as restore
 from dbcalm_mariadb_cmd.restore import swap_job
 
-CANCELLED = "cancelled"
-"""The reason of such an end."""
-
-SENTENCE = "the job was cancelled"
-
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 2.0
-
-
-class Cancelled(JobFailed):
-    """Raised in the job's main thread, wherever that is."""
 
 
 def ask(folder: Path) -> None:
@@ -37,7 +29,7 @@ def ask(folder: Path) -> None:
     job = read_order(folder)
     if not is_possible(job):
         raise Refused(409, f"job {job.job_id} has begun to put its data in place, and can only be finished")
-    write_synced(_request(job), "")
+    write_synced(request(job), "")
 
 
 def is_possible(job: Job) -> bool:
@@ -45,17 +37,6 @@ def is_possible(job: Job) -> bool:
     if swap_job.replaces(job):
         return swap_job.stage_of(job) is None
     return not (isinstance(job, RestoreJob) and restore.is_moving(job))
-
-
-def was_asked(job: Job) -> bool:
-    """Tell whether somebody has asked for the end of this job."""
-    return _request(job).exists()
-
-
-def stop_if_asked(job: Job) -> None:
-    """Raise Cancelled if somebody has asked for the end of this job."""
-    if was_asked(job):
-        raise Cancelled(SENTENCE)
 
 
 @contextmanager
@@ -93,7 +74,3 @@ def _signal(job: Job, number: int) -> bool:
         return False
     os.killpg(os.getpid(), number)
     return True
-
-
-def _request(job: Job) -> Path:
-    return job.places.job(job.job_id) / "cancel"

@@ -8,6 +8,7 @@ import contextlib
 
 from dbcalm_cmd.process import log
 from dbcalm_cmd.wire import Command
+from dbcalm_mariadb_cmd.jobs.cancel import CANCELLED
 from dbcalm_mariadb_cmd.jobs.order import (
     AdoptJob,
     BackupJob,
@@ -18,7 +19,6 @@ from dbcalm_mariadb_cmd.jobs.order import (
     SyntheticJob,
     VerifyJob,
 )
-from dbcalm_mariadb_cmd.supervisor.cancel import CANCELLED
 
 _LONGEST = 2000
 

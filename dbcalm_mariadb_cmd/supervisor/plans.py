@@ -16,9 +16,11 @@ from dbcalm_mariadb_cmd.backup import take as backup
 from dbcalm_mariadb_cmd.backup.adopt import link, read
 from dbcalm_mariadb_cmd.builder import likeness
 from dbcalm_mariadb_cmd.builder.argv import ENGINES
+from dbcalm_mariadb_cmd.builder.layout import REPLACED, Places
 from dbcalm_mariadb_cmd.builder.storage_format import FOLDER
 from dbcalm_mariadb_cmd.clock import moment
 from dbcalm_mariadb_cmd.command.amounts import minute, size, span
+from dbcalm_mariadb_cmd.command.origin import Origin
 from dbcalm_mariadb_cmd.command.requests import (
     AdoptBackup,
     BringBack,
@@ -31,12 +33,10 @@ from dbcalm_mariadb_cmd.command.requests import (
 from dbcalm_mariadb_cmd.config.settings import Settings
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.jobs.order import (
-    REPLACED,
     AdoptJob,
     BackupJob,
     BringBackJob,
     CleanupJob,
-    Places,
     RestoreJob,
     SyntheticJob,
     VerifyJob,
@@ -51,7 +51,7 @@ from dbcalm_mariadb_cmd.retention.trash import Trash
 from dbcalm_mariadb_cmd.storage import choice as storage_choice
 from dbcalm_mariadb_cmd.storage.age_identity import require_opened
 from dbcalm_mariadb_cmd.store.history import History
-from dbcalm_mariadb_cmd.store.manifest import MANIFEST, Manifest, Origin
+from dbcalm_mariadb_cmd.store.manifest import MANIFEST, Manifest
 from dbcalm_mariadb_cmd.store.proof import APPLIES, INTACT, RUNS, proof_of, standing_fault
 from dbcalm_mariadb_cmd.store.restore_instructions import LINK_FILE, REBUILD
 from dbcalm_mariadb_cmd.store.timeline import changed, doubt

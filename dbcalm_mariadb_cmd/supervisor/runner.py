@@ -18,6 +18,7 @@ from dbcalm_mariadb_cmd.backup import take as backup
 from dbcalm_mariadb_cmd.builder.argv import Effort
 from dbcalm_mariadb_cmd.command.shapes import Unfit
 from dbcalm_mariadb_cmd.errors import BackupFault, JobFailed, describe
+from dbcalm_mariadb_cmd.jobs.cancel import CANCELLED, SENTENCE, Cancelled, was_asked
 from dbcalm_mariadb_cmd.jobs.order import (
     AdoptJob,
     BackupJob,
@@ -62,7 +63,7 @@ def settle(job: Job) -> End:
         return End(
             f"the job was interrupted, and what it has done cannot be seen: {unseen}", "interrupted", None
         )
-    cancelled = cancel.was_asked(job) and cancel.is_possible(job)
+    cancelled = was_asked(job) and cancel.is_possible(job)
     try:
         if isinstance(job, BackupJob):
             made = backup.undo(job)
@@ -89,7 +90,7 @@ def settle(job: Job) -> End:
     if done:
         return End(backup=made)
     if cancelled:
-        return End(cancel.SENTENCE, cancel.CANCELLED, None)
+        return End(SENTENCE, CANCELLED, None)
     return End("the job was interrupted: its process ended before its work was done", "interrupted", None)
 
 
@@ -153,8 +154,8 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: in
             return End()
         with cancel.cancellable(job):
             return _work(job, output, lock, journal, identity)
-    except cancel.Cancelled as cancelled:
-        failed = End(str(cancelled), cancel.CANCELLED, None)
+    except Cancelled as cancelled:
+        failed = End(str(cancelled), CANCELLED, None)
     except BackupFault as fault:
         failed = End(str(fault), SUSPECT if isinstance(job, VerifyJob) else "error", fault.return_code)
     except JobFailed as failure:
@@ -166,7 +167,7 @@ def _attempt(job: Job, output: Output, lock: int, journal: Journal, identity: in
     if isinstance(job, CleanupJob):
         return failed
     settled = settle(job)
-    return settled if settled.error is None or settled.reason == cancel.CANCELLED else failed
+    return settled if settled.error is None or settled.reason == CANCELLED else failed
 
 
 def _work(

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
-from dbcalm_mariadb_cmd.store.manifest import Manifest, Origin
+from dbcalm_mariadb_cmd.command.origin import Origin
+from dbcalm_mariadb_cmd.store.manifest import Manifest
 from dbcalm_mariadb_cmd_client import MariadbCmdClient
 from dev.bench_lib.bare import PATH, bare
 from dev.bench_lib.connection import Connection

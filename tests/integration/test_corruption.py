@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from dbcalm_mariadb_cmd.adapter.tool import Output
+from dbcalm_mariadb_cmd.builder.layout import Places
 from dbcalm_mariadb_cmd.errors import BackupFault
-from dbcalm_mariadb_cmd.jobs.order import Places, VerifyJob
+from dbcalm_mariadb_cmd.jobs.order import VerifyJob
 from dbcalm_mariadb_cmd.restore import chain as restore
 from dbcalm_mariadb_cmd.store.journal import Journal
 from dbcalm_mariadb_cmd.store.manifest import FILES, INSTRUCTIONS, MANIFEST, PROOF

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dbcalm_mariadb_cmd.jobs.order import OURS_IN_DATA_DIR, REPLACED
+from dbcalm_mariadb_cmd.builder.layout import OURS_IN_DATA_DIR, REPLACED
 from dbcalm_mariadb_cmd.restore.swap import FACTS
 from dbcalm_mariadb_cmd.restore.swap_job import DONE, FAILED, MOVED, MOVING, RETURNING, STOPPING
 from dev.sandbox_lib import Sandbox

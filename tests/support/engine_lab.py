@@ -18,12 +18,14 @@ from dbcalm_cmd.process import Answer
 from dbcalm_mariadb_cmd.adapter.tool import Output
 from dbcalm_mariadb_cmd.backup import take as backup
 from dbcalm_mariadb_cmd.builder.argv import backup_argv
+from dbcalm_mariadb_cmd.builder.layout import Places
 from dbcalm_mariadb_cmd.builder.storage_format import AS_FOLDER, FOLDER, Storing
+from dbcalm_mariadb_cmd.command.origin import Origin
 from dbcalm_mariadb_cmd.config.settings import Settings
-from dbcalm_mariadb_cmd.jobs.order import BackupJob, Job, Places, RestoreJob, open_lock, write_order
+from dbcalm_mariadb_cmd.jobs.order import BackupJob, Job, RestoreJob, open_lock, write_order
 from dbcalm_mariadb_cmd.restore import chain as restore
 from dbcalm_mariadb_cmd.store.journal import Event, Journal
-from dbcalm_mariadb_cmd.store.manifest import MANIFEST, Manifest, Origin, read_manifest, sealed, unsealed
+from dbcalm_mariadb_cmd.store.manifest import MANIFEST, Manifest, read_manifest, sealed, unsealed
 from dbcalm_mariadb_cmd.supervisor import runner
 from dbcalm_mariadb_cmd.supervisor.control import JobControl, Plan
 from tests.support.patience import eventually

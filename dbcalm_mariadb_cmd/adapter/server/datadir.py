@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbcalm_mariadb_cmd.jobs.order import LOST_AND_FOUND, OURS_IN_DATA_DIR
+from dbcalm_mariadb_cmd.builder.layout import LOST_AND_FOUND, OURS_IN_DATA_DIR
 
 _NOT_COPIED = ("ib_logfile", "ibtmp", "#ib_redo", "#sql")
 """Begins the names of redo log and temporary files, which a full backup does not copy, or not as they are."""

@@ -23,8 +23,8 @@ from dbcalm_mariadb_cmd.builder.argv import (
     Engine,
     fact_questions,
 )
+from dbcalm_mariadb_cmd.command.origin import Origin
 from dbcalm_mariadb_cmd.errors import Refused
-from dbcalm_mariadb_cmd.store.manifest import Origin
 
 NO_CREDENTIALS = "credentials file not found or missing [client-dbcalm] section"
 NOT_STOPPED = "server is not stopped"

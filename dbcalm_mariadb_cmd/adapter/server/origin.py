@@ -11,8 +11,8 @@ from dbcalm_mariadb_cmd.adapter.linux import birth_time
 from dbcalm_mariadb_cmd.adapter.server.asking import Answer, Error
 from dbcalm_mariadb_cmd.adapter.small_files import small_text
 from dbcalm_mariadb_cmd.builder.argv import ENCRYPTING
+from dbcalm_mariadb_cmd.command.origin import Origin
 from dbcalm_mariadb_cmd.errors import Refused
-from dbcalm_mariadb_cmd.store.manifest import Origin
 
 PLUGINS = "plugins"
 """Among the settings, the plugins without which pages cannot be read."""

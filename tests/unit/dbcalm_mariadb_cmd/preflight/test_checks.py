@@ -11,9 +11,9 @@ import pytest
 from dbcalm_mariadb_cmd.adapter.linux import birth_time
 from dbcalm_mariadb_cmd.adapter.server import asking, facts
 from dbcalm_mariadb_cmd.builder.argv import ENGINES, Binlog
+from dbcalm_mariadb_cmd.command.origin import Origin
 from dbcalm_mariadb_cmd.errors import Refused
 from dbcalm_mariadb_cmd.preflight import checks as preflight
-from dbcalm_mariadb_cmd.store.manifest import Origin
 from tests.support.engine_lab import CANNOT_CONNECT, Client, Lab, manifest, server_in, shell
 
 NO_CREDENTIALS = "credentials file not found or missing [client-dbcalm] section"

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from dbcalm_cmd.process import Answer
+from dbcalm_mariadb_cmd.builder.layout import REMOVING, REPLACED
 from dbcalm_mariadb_cmd.command.requests import ReportDatabase
 from dbcalm_mariadb_cmd.config.settings import Settings
 from dbcalm_mariadb_cmd.errors import JobFailed
-from dbcalm_mariadb_cmd.jobs.order import REMOVING, REPLACED, exclusive
+from dbcalm_mariadb_cmd.jobs.order import exclusive
 from dbcalm_mariadb_cmd.restore import rollback_copies, server_control
 from dbcalm_mariadb_cmd.restore.server_control import Switch
 from dbcalm_mariadb_cmd.restore.swap import FACTS
@@ -57,7 +58,7 @@ class Shelf:
             after -= HOUR
             self.control.journal.append("tick")
         self.control.history.catch_up()
-        rollback_copies.purge(self.settings, self.control)
+        rollback_copies.purge(self.settings, self.control.history, self.control.locked)
         return [str(one["id"]) for one in rollback_copies.told(self.settings)]
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbcalm_mariadb_cmd.jobs.order import OURS_IN_DATA_DIR, REMOVING, REPLACED
+from dbcalm_mariadb_cmd.builder.layout import OURS_IN_DATA_DIR, REMOVING, REPLACED
 from dbcalm_mariadb_cmd.restore import swap
 from dbcalm_mariadb_cmd.restore.swap import FACTS, Exchange, Facts, read_facts
 from tests.support.engine_fuse import PowerCut

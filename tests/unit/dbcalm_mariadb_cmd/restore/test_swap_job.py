@@ -6,8 +6,8 @@ import json
 import pytest
 
 from dbcalm_mariadb_cmd.adapter.server.facts import Pulse
+from dbcalm_mariadb_cmd.builder.layout import REPLACED
 from dbcalm_mariadb_cmd.jobs.order import (
-    REPLACED,
     BringBackJob,
     CleanupJob,
     Job,

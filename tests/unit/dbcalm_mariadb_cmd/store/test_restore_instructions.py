@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dbcalm_mariadb_cmd.builder.argv import Binlog
-from dbcalm_mariadb_cmd.jobs.order import Places
+from dbcalm_mariadb_cmd.builder.layout import Places
 from dbcalm_mariadb_cmd.store.manifest import Damaged, Manifest
 from dbcalm_mariadb_cmd.store.restore_instructions import chain_of, instructions
 from tests.support.engine_lab import manifest

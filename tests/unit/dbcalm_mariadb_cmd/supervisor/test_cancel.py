@@ -11,6 +11,7 @@ import pytest
 
 from dbcalm_mariadb_cmd.builder.storage_format import Storing
 from dbcalm_mariadb_cmd.errors import Refused
+from dbcalm_mariadb_cmd.jobs.cancel import Cancelled, was_asked
 from dbcalm_mariadb_cmd.jobs.order import CleanupJob, Job, write_order
 from dbcalm_mariadb_cmd.retention.expire import delete
 from dbcalm_mariadb_cmd.store.journal import Event, Journal
@@ -131,7 +132,7 @@ def test_data_that_is_being_put_in_place_is_not_left_half_way(lab: Lab) -> None:
     (job.working / "moving").touch()
     code, sentence = refused(lambda: cancel.ask(lab.places.job(job.job_id)))
     assert (code, "can only be finished" in sentence) == (409, True)
-    assert not cancel.was_asked(job)
+    assert not was_asked(job)
 
 
 def test_one_that_came_too_late_does_not_reach_the_process(lab: Lab) -> None:
@@ -157,7 +158,7 @@ def test_a_cleanup_stops_between_two_deletions(lab: Lab) -> None:
         said.append(line)
         cancel.ask(lab.places.job(job.job_id))
 
-    with pytest.raises(cancel.Cancelled):
+    with pytest.raises(Cancelled):
         delete(job, Journal(lab.jobs / "journal"), say)
     assert said == ["deleted a"]
     assert {path.name for path in lab.backups.iterdir() if path.is_dir()} >= {"b", "c"}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dbcalm_mariadb_cmd.adapter.linux import is_fixed, mount_points
-from dbcalm_mariadb_cmd.jobs.order import LOST_AND_FOUND, OURS_IN_DATA_DIR
+from dbcalm_mariadb_cmd.builder.layout import LOST_AND_FOUND, OURS_IN_DATA_DIR
 
 
 def stays(name: str) -> bool:

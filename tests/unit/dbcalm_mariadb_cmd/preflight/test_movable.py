@@ -10,9 +10,9 @@ import pytest
 
 from dbcalm_mariadb_cmd.adapter import linux
 from dbcalm_mariadb_cmd.adapter.server.datadir import Found, survey
-from dbcalm_mariadb_cmd.jobs.order import OURS_IN_DATA_DIR
-from dbcalm_mariadb_cmd.restore import movable
-from dbcalm_mariadb_cmd.restore.movable import fixtures
+from dbcalm_mariadb_cmd.builder.layout import OURS_IN_DATA_DIR
+from dbcalm_mariadb_cmd.preflight import movable
+from dbcalm_mariadb_cmd.preflight.movable import fixtures
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root: it gives files to another user")
 
