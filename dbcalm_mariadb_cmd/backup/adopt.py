@@ -15,6 +15,7 @@ from typing import Literal
 from dbcalm_mariadb_cmd.adapter import tool
 from dbcalm_mariadb_cmd.adapter.files import FileState, at_once, file_state, size_of, walk, write_synced
 from dbcalm_mariadb_cmd.adapter.linux import sync_file_system
+from dbcalm_mariadb_cmd.backup.left_out import not_compared
 from dbcalm_mariadb_cmd.backup.take import FOLDER_STATE, describe
 from dbcalm_mariadb_cmd.builder.argv import ENGINES, Engine
 from dbcalm_mariadb_cmd.command.origin import Origin
@@ -193,7 +194,7 @@ def make(job: AdoptJob) -> Manifest:
         job_id=job.job_id,
         schedule_id=None,
         timeline=base.timeline if base else job.job_id[:12],
-        note=f"adopted; {sure}",
+        note=f"adopted; {sure}; {not_compared(job.id)}",
         start_time=found.start_time,
         end_time=found.end_time,
         size=0,

@@ -166,6 +166,11 @@ def _mate(part: str) -> str | None:
     return stem + mate if mate else None
 
 
+def not_compared(id: str) -> str:
+    """Return the remark on a backup of which nobody knows whether it lacks a table."""
+    return f"it was not compared with the server's tables: prove it with: dbcalm verify {id} --level 3"
+
+
 class Watch:
     """Looks at a server's data directory while a backup is made of it, from now on."""
 
@@ -201,13 +206,13 @@ class Watch:
             table, part = known
             self._copied.setdefault(table, set()).add(part)
 
-    def require(self, running: Running, folder: Path | None = None) -> None:
-        """Raise JobFailed if the backup lacks a table. ``folder`` is where the files are that were noted, None where
-        they are in a stream."""
+    def require(self, running: Running, folder: Path | None = None) -> bool:
+        """Raise JobFailed if the backup lacks a table; return False if that cannot be told. ``folder`` is where the
+        files are that were noted, None where they are in a stream."""
         after = listing(self._live)
         self._follow_moves()
         if folder is None and not self._understood():
-            return  # A tool that words its log in another way: it says nothing of what is missing.
+            return False  # A tool that words its log in another way: it says nothing of what is missing.
 
         def needs_data(table: str) -> bool:
             found = definition(folder / table) if folder else self._definitions.get(table, b"")
@@ -216,6 +221,7 @@ class Watch:
         found = lacking(self._before, after, self._copied, needs_data)
         if found:
             raise _failed(found, running)
+        return True
 
     def _understood(self) -> bool:
         """Tell whether the tool's log has named files of each kind that it must."""

@@ -22,7 +22,7 @@ from dbcalm_mariadb_cmd.adapter.files import (
 from dbcalm_mariadb_cmd.adapter.linux import rename_new, sync_file_system
 from dbcalm_mariadb_cmd.adapter.server.running import Running
 from dbcalm_mariadb_cmd.adapter.small_files import small_text, write_new
-from dbcalm_mariadb_cmd.backup.left_out import Watch
+from dbcalm_mariadb_cmd.backup.left_out import Watch, not_compared
 from dbcalm_mariadb_cmd.builder.argv import Binlog, backup_argv
 from dbcalm_mariadb_cmd.builder.layout import LOST_AND_FOUND, Places
 from dbcalm_mariadb_cmd.builder.storage_format import CHECKPOINTS, FOLDER, checkpoints_folder
@@ -77,7 +77,7 @@ def make(job: BackupJob, output: tool.Output, lock: int) -> Manifest:
         job_id=job.job_id,
         schedule_id=job.schedule_id,
         timeline=job.timeline,
-        note=job.note,
+        note="; ".join(filter(None, (job.note, copied.remark))) or None,
         start_time=started,
         end_time=utc_now(),
         size=0,
@@ -145,13 +145,14 @@ def _counting(job: BackupJob, progress: Progress) -> Callable[[int], None]:
 @dataclass(frozen=True)
 class _Copied:
     """What the tool has made: the state of each file and folder, and what it says of itself. ``links`` are the link
-    files (.isl) in it, with what they point to."""
+    files (.isl) in it, with what they point to; ``remark`` is what its user has to know."""
 
     files: dict[str, FileState]
     checkpoints: tool.Checkpoints
     binlog: Binlog | None
     data_size: int
     links: dict[str, str]
+    remark: str | None = None
 
 
 def _copy(
@@ -193,11 +194,11 @@ def _stream(
     _note_source(job, options)
     facts = folder / CHECKPOINTS
     checkpoints = tool.require_whole(facts, engine, base.to_lsn if base else None)
-    watch.require(_running(job))
+    remark = None if watch.require(_running(job)) else not_compared(job.id)
     binlog = tool.read_binlog_in_info(facts, engine)
     data_dir = Path(job.server.data_dir)
     links = {name: _pointed_to(data_dir / name) for name in stored.links}
-    return _Copied(stored.files, checkpoints, binlog, stored.data_size, links)
+    return _Copied(stored.files, checkpoints, binlog, stored.data_size, links, remark)
 
 
 def _note_source(job: BackupJob, left_out: Mapping[str, str]) -> None:

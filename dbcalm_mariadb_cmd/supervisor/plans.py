@@ -14,6 +14,7 @@ from dbcalm_mariadb_cmd.adapter.tool import find
 from dbcalm_mariadb_cmd.backup import synthesize
 from dbcalm_mariadb_cmd.backup import take as backup
 from dbcalm_mariadb_cmd.backup.adopt import link, read
+from dbcalm_mariadb_cmd.backup.left_out import not_compared
 from dbcalm_mariadb_cmd.builder import likeness
 from dbcalm_mariadb_cmd.builder.argv import ENGINES
 from dbcalm_mariadb_cmd.builder.layout import REPLACED, Places
@@ -246,7 +247,7 @@ class Planner:
         found = read(folder, engine)
         base, sure = link(found, settings.backup_dir, engine)
         job = AdoptJob(command.job_id, self._places(None), command.id)
-        note = f"{sure}; of {found.start_time}"
+        note = f"{sure}; of {found.start_time}; {not_compared(command.id)}"
         event: dict[str, object] = {
             "type": "adopt",
             "seq": 0,

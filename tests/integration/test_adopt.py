@@ -60,6 +60,9 @@ def test_a_chain_that_was_made_by_hand_comes_back(own: Rig) -> None:
     shown = show(own, "hand-two")
     assert (shown["type"], shown["from_backup_id"], shown["form"]) == ("incremental", "hand-one", "folder")
     assert shown["note"].startswith("adopted; certain")
+    unseen = "it was not compared with the server's tables: prove it with: dbcalm verify hand-{} --level 3"
+    assert shown["note"].endswith(unseen.format("two"))
+    assert lines[0].endswith(unseen.format("full"))
     assert own.end(own.start("/backups/hand-two/verify", {"level": 3}))["status"] == "success"
     for name, expected in points.items():
         assert own.tables_of(own.restore(name, "folder")) == expected

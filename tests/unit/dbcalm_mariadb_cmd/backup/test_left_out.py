@@ -211,7 +211,7 @@ def test_of_a_stream_the_tool_says_what_is_in_it(tmp_path: Path, left_out: int |
         if place != left_out:
             watch.follow_stream(line)
     if left_out is None:
-        watch.require(_NOBODY)
+        assert watch.require(_NOBODY)
     else:
         with pytest.raises(JobFailed, match="left out"):
             watch.require(_NOBODY)
@@ -229,9 +229,9 @@ def test_what_a_stream_defines_is_read_while_it_is_made(tmp_path: Path) -> None:
     watch.require(_NOBODY)
 
 
-def test_a_log_that_is_worded_otherwise_says_nothing(tmp_path: Path) -> None:
+def test_a_log_that_is_worded_otherwise_says_nothing_and_that_is_told(tmp_path: Path) -> None:
     _put(tmp_path, ["shop/a.frm", "shop/a.ibd", "shop/y.frm", "shop/y.MAI", "shop/y.MAD"])
     watch = Watch(tmp_path)
     for line in ("Copied ./shop/a.ibd", "[00] 2026-11-30 22:12:45 Streaming ./shop/a.frm to <STDOUT>"):
         watch.follow_stream(line)
-    watch.require(_NOBODY)
+    assert not watch.require(_NOBODY)
