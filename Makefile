@@ -37,7 +37,7 @@ e2e-clean: ## remove the systems that `make e2e` keeps
 	rm -rf /var/tmp/dbcalm-e2e-cache
 
 .PHONY: check
-check: lint tools ## format, lint, types, import contracts, the quick unit tests and those of the docs (under a minute)
+check: lint tools ## format, lint, types, import contracts, the quick unit tests and those of the docs (some minutes)
 	@$(PYTHON) -m pytest $(IN_PARALLEL) --ignore=tests/integration --ignore=tests/binaries --ignore=tests/packages \
 		--ignore=tests/e2e -m "not slow"
 

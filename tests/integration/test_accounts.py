@@ -31,7 +31,9 @@ def fresh_etc(folder: Path) -> Path:
 
 
 def test_processes_that_need_the_same_users_at_once_all_get_them(tmp_path: Path) -> None:
-    program = "from dev.sandbox_lib.accounts import accounts; print(accounts().database.uid)"
+    # In one write each: print sends the end of its line by another, where Python does not buffer.
+    program = "import os; from dev.sandbox_lib.accounts import accounts;"
+    program += 'os.write(1, b"%d\\n" % accounts().database.uid)'
     ask = f"{sys.executable} -c '{program}'"
     script = f"mount --bind {fresh_etc(tmp_path / 'etc')} /etc; " + f"{ask} & " * 6 + "wait"
     done = subprocess.run(
